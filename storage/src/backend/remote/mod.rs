@@ -1,0 +1,1 @@
+//! Buckets, through object_store.

@@ -1,0 +1,1 @@
+//! One suite per trait, for every backend.

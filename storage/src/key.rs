@@ -1,0 +1,248 @@
+//! The only file that spells keys.
+//!
+//! `G` = generation, `R!` = repository path inside the account with `/` written `!`, `D`,`M` = digest with `-` for `:`,
+//! `X` = data id. What an account owns lies under its generation, so a recreated account cannot name its predecessor's keys.
+//!
+//! | key | family | content |
+//! | --- | --- | --- |
+//! | `sys/format` | record | layout number, lowest release, state ([`crate::format`]) |
+//! | `sys/replicas/<id>` | record | a running server |
+//! | `sys/install`, `sys/keys`, `sys/authlog`, `sys/public`, `sys/op/<ID>`, `sys/host/<NAME>` | record | `auth`'s; storage never reads them |
+//! | `gen/<G>` | record | account name as a label, live or deleted |
+//! | `acct/<NAME>` | record | name to generation; `auth`'s |
+//! | `auth/<G>/key\|cred\|trust\|count/<ID>`, `auth/<G>/public` | record | `auth`'s |
+//! | `audit/<G>/<day>/<replica>-<seq>` | plain | an audit batch |
+//! | `t/<G>/c/<R!>` | record | repository: created, settings, `deleting` |
+//! | `t/<G>/r/<R!>/t/<tag>` | record | tag |
+//! | `t/<G>/r/<R!>/m/<M>` | record | manifest: header line and exact bytes |
+//! | `t/<G>/r/<R!>/i/<M>.<nonce>` | plain | pending: the references of a manifest in flight |
+//! | `t/<G>/r/<R!>/y/<M>/<tag>` | plain | mark: the tag may point at M |
+//! | `t/<G>/r/<R!>/f/<S>/<th>-<M>` | plain | referrer descriptor; `f/<S>/!fallback` marks a fallback tag |
+//! | `t/<G>/r/<R!>/p/<M>/<by>` | plain | mark: pinned by a published version |
+//! | `t/<G>/r/<R!>/l/<M>`, `l/!<tag>` | plain | day of the last pull |
+//! | `t/<G>/r/<R!>/b/<D>` | record | member: R contains D, its bytes are X |
+//! | `t/<G>/r/<R!>/g` | record | collection cursor |
+//! | `t/<G>/b/<D>` | record | dedupe hint, never authoritative |
+//! | `t/<G>/s/<X>/<R!>` | plain | share: R may use X besides its origin |
+//! | `t/<G>/q/<replica>` | record | usage counter |
+//! | `t/<G>/u/<id>` | record | upload session; `u/<id>.tail.<rev>.<k>` (plain) its unwritten bytes |
+//! | `z/<hour>/<G>/<R!>` | plain | R had garbage-making work in this hour |
+//! | `x/<hour>/<G>/<X>` | plain | trash intent |
+//!
+//! Two families, two types: a [`RecordKey`] is moved by compare-and-swap only, a [`PlainKey`] is unique or idempotent and is
+//! put and deleted blindly. The wrong call does not compile.
+
+use std::fmt;
+
+use crate::{Account, AccountName, Digest, Generation, Repository, Tag, clock::Time};
+
+/// The key of a record: read, created, updated and removed by compare-and-swap.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordKey(String);
+
+/// The key of a mark, an intent, a share, a tail: put and deleted without a condition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlainKey(String);
+
+/// A prefix to page under; always ends in `/`, `-` or another separator of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Prefix(String);
+
+macro_rules! key_text {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// The key as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+key_text!(RecordKey, PlainKey, Prefix);
+
+impl Prefix {
+    /// A record that a page under this prefix named.
+    pub fn record(&self, name: &str) -> RecordKey {
+        RecordKey(format!("{}{name}", self.0))
+    }
+
+    /// A plain key that a page under this prefix named.
+    pub fn plain(&self, name: &str) -> PlainKey {
+        PlainKey(format!("{}{name}", self.0))
+    }
+}
+
+/// Where the bytes of a blob lie: a generation and a random id that is never used again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DataId {
+    generation: Generation,
+    id: Box<str>,
+}
+
+impl DataId {
+    /// A new id, 130 random bits.
+    pub fn random(account: &Account) -> Self {
+        Self { generation: account.generation().clone(), id: crate::random_text(26).into() }
+    }
+
+    /// Reads an id back out of a record of `generation`; `None` if it is not one.
+    pub fn parse(generation: &Generation, id: &str) -> Option<Self> {
+        let valid = id.len() == 26 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        valid.then(|| Self { generation: generation.clone(), id: id.into() })
+    }
+
+    /// The account's generation.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// The id alone, as records carry it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The object's key on a store of bytes that has keys.
+    pub fn object_key(&self) -> String {
+        format!("t/{}/d/{}", self.generation, self.id)
+    }
+}
+
+/// `/` written `!`, so that a repository is one segment of a key.
+pub(crate) fn bang(path: &str) -> String {
+    path.replace('/', "!")
+}
+
+fn repository(repository: &Repository) -> String {
+    format!("t/{}/r/{}", repository.account().generation(), bang(repository.name().path()))
+}
+
+/// The hour of a work queue, sortable: `2026112113`.
+fn hour(at: Time) -> String {
+    at.format("%Y%m%d%H").to_string()
+}
+
+macro_rules! keys {
+    ($($(#[$doc:meta])* $kind:ident $name:ident($($arg:ident: $type:ty),*) = $format:literal $(, $value:expr)*;)*) => {$(
+        $(#[$doc])*
+        pub fn $name($($arg: $type),*) -> $kind {
+            $kind(format!($format $(, $value)*))
+        }
+    )*};
+}
+
+keys! {
+    /// Layout number and state of the store.
+    RecordKey format() = "sys/format";
+    /// A running server.
+    RecordKey replica(id: &str) = "sys/replicas/{id}";
+    /// All running servers.
+    Prefix replicas() = "sys/replicas/";
+    /// The installation's identity and MAC roots (`auth`).
+    RecordKey install() = "sys/install";
+    /// Signing keys (`auth`).
+    RecordKey signing_keys() = "sys/keys";
+    /// The revocation log (`auth`).
+    RecordKey authlog() = "sys/authlog";
+    /// Accounts with something public (`auth`).
+    RecordKey public_accounts() = "sys/public";
+    /// An operator key (`auth`).
+    RecordKey operator_key(id: &str) = "sys/op/{id}";
+    /// All operator keys.
+    Prefix operator_keys() = "sys/op/";
+    /// An approved account host (`auth`).
+    RecordKey host(name: &str) = "sys/host/{name}";
+    /// A probe of the store at start; one fixed key, so that probes leave one object at most.
+    RecordKey probe() = "sys/probe/record";
+    /// The plain-key half of the probe.
+    PlainKey probe_plain(id: &str) = "sys/probe/{id}";
+    /// The probe's own prefix.
+    Prefix probes() = "sys/probe/";
+
+    /// A generation: live or deleted.
+    RecordKey generation(generation: &Generation) = "gen/{generation}";
+    /// All generations.
+    Prefix generations() = "gen/";
+    /// Name to generation (`auth`).
+    RecordKey account(name: &AccountName) = "acct/{name}";
+    /// All accounts.
+    Prefix accounts() = "acct/";
+
+    /// An access key (`auth`).
+    RecordKey access_key(account: &Account, id: &str) = "auth/{}/key/{id}", account.generation();
+    /// The access keys of an account, oldest first.
+    Prefix access_keys(account: &Account) = "auth/{}/key/", account.generation();
+    /// A credential (`auth`).
+    RecordKey credential(account: &Account, id: &str) = "auth/{}/cred/{id}", account.generation();
+    /// The credentials of an account, oldest first.
+    Prefix credentials(account: &Account) = "auth/{}/cred/", account.generation();
+    /// Live credentials of a key, by hour of expiry (`auth`).
+    RecordKey credential_count(account: &Account, key: &str) = "auth/{}/count/{key}", account.generation();
+    /// What is public in an account (`auth`).
+    RecordKey public(account: &Account) = "auth/{}/public", account.generation();
+    /// An audit batch (`auth`).
+    PlainKey audit(generation: &Generation, day: &str, batch: &str) = "audit/{generation}/{day}/{batch}";
+    /// The audit batches of a generation.
+    Prefix audits(generation: &Generation) = "audit/{generation}/";
+
+    /// A repository's own record.
+    RecordKey repository_record(r: &Repository) = "t/{}/c/{}", r.account().generation(), bang(r.name().path());
+    /// The repositories of an account.
+    Prefix repositories(account: &Account) = "t/{}/c/", account.generation();
+    /// A tag.
+    RecordKey tag(r: &Repository, tag: &Tag) = "{}/t/{tag}", repository(r);
+    /// The tags of a repository.
+    Prefix tags(r: &Repository) = "{}/t/", repository(r);
+    /// A manifest.
+    RecordKey manifest(r: &Repository, m: &Digest) = "{}/m/{}", repository(r), m.dashed();
+    /// The manifests of a repository.
+    Prefix manifests(r: &Repository) = "{}/m/", repository(r);
+    /// The references of a manifest in flight.
+    PlainKey pending(r: &Repository, m: &Digest, nonce: &str) = "{}/i/{}.{nonce}", repository(r), m.dashed();
+    /// All manifests in flight.
+    Prefix pendings(r: &Repository) = "{}/i/", repository(r);
+    /// Mark: this tag may point at this manifest.
+    PlainKey tagged(r: &Repository, m: &Digest, tag: &Tag) = "{}/y/{}/{tag}", repository(r), m.dashed();
+    /// The tags that may point at a manifest.
+    Prefix tagged_of(r: &Repository, m: &Digest) = "{}/y/{}/", repository(r), m.dashed();
+    /// A referrer of a subject; `type_hash` is 8 hex characters of the artifact type's sha256.
+    PlainKey referrer(r: &Repository, subject: &Digest, type_hash: &str, m: &Digest) = "{}/f/{}/{type_hash}-{}", repository(r), subject.dashed(), m.dashed();
+    /// Mark: a fallback tag exists for this subject.
+    PlainKey referrer_fallback(r: &Repository, subject: &Digest) = "{}/f/{}/!fallback", repository(r), subject.dashed();
+    /// The referrers of a subject.
+    Prefix referrers(r: &Repository, subject: &Digest) = "{}/f/{}/", repository(r), subject.dashed();
+    /// The pins of one manifest.
+    Prefix pins_of(r: &Repository, m: &Digest) = "{}/p/{}/", repository(r), m.dashed();
+    /// Every pin of a repository.
+    Prefix pins(r: &Repository) = "{}/p/", repository(r);
+    /// Day of the last pull of a manifest.
+    PlainKey last_pull(r: &Repository, m: &Digest) = "{}/l/{}", repository(r), m.dashed();
+    /// Day of the last pull of a tag.
+    PlainKey last_pull_tag(r: &Repository, tag: &Tag) = "{}/l/!{tag}", repository(r);
+    /// Membership of a blob.
+    RecordKey member(r: &Repository, d: &Digest) = "{}/b/{}", repository(r), d.dashed();
+    /// The blobs of a repository.
+    Prefix members(r: &Repository) = "{}/b/", repository(r);
+    /// Dedupe hint of an account.
+    RecordKey hint(account: &Account, d: &Digest) = "t/{}/b/{}", account.generation(), d.dashed();
+    /// Share: the repository may use X besides its origin.
+    PlainKey share(x: &DataId, r: &Repository) = "t/{}/s/{}/{}", x.generation(), x.id(), bang(r.name().path());
+    /// The shares of X.
+    Prefix shares(x: &DataId) = "t/{}/s/{}/", x.generation(), x.id();
+    /// Usage counter of one replica.
+    RecordKey usage(account: &Account, replica: &str) = "t/{}/q/{replica}", account.generation();
+    /// All usage counters of an account.
+    Prefix usages(account: &Account) = "t/{}/q/", account.generation();
+    /// An upload session.
+    RecordKey upload(account: &Account, id: &str) = "t/{}/u/{id}", account.generation();
+    /// One piece of a session's tail.
+    PlainKey upload_tail(account: &Account, id: &str, rev: u64, piece: usize) = "t/{}/u/{id}.tail.{rev}.{piece}", account.generation();
+    /// Mark: the repository had garbage-making work in this hour.
+    PlainKey dirty(at: Time, r: &Repository) = "z/{}/{}/{}", hour(at), r.account().generation(), bang(r.name().path());
+    /// Trash intent for X.
+    PlainKey trash(at: Time, x: &DataId) = "x/{}/{}/{}", hour(at), x.generation(), x.id();
+}

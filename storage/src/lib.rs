@@ -1,0 +1,63 @@
+//! What is kept: blobs, manifests, tags, referrers and the records of the layers above, on one object store or one folder.
+//!
+//! Storage knows no HTTP and no credential. What it promises:
+//!
+//! - the store is the only state; any process may die at any instant and any other may go on;
+//! - what was acknowledged survives a power cut;
+//! - nothing is readable under a digest that its bytes do not hash to;
+//! - every call of an account takes a typed [`Account`] or a capability over a [`Repository`], and every key lies under the
+//!   account's generation: there is no function that reads across accounts;
+//! - a blob is never in memory whole, and a commit never copies it.
+//!
+//! Start at [`backend`] for the two seams, [`key`] for the layout, [`upload`] for how bytes come in.
+
+pub mod backend;
+pub mod clock;
+mod error;
+pub mod key;
+mod name;
+pub mod record;
+pub mod stream;
+
+pub use clock::{Clock, Time};
+pub use error::{Error, Source};
+pub use name::{
+    Account, AccountName, Algorithm, Digest, Generation, NameError, Opener, Reference, Repository, RepositoryName, Tag,
+    UploadId, UploadKeys, random_text,
+};
+
+/// The right to read a repository. `auth`'s permits yield it; nothing else may make one (`clippy.toml`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readable(Repository);
+
+/// The right to read and write a repository, promises included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writable(Repository);
+
+/// The right to delete from a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletable(Repository);
+
+macro_rules! capability {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Wraps a repository that the caller was permitted to use so.
+            pub fn new(repository: Repository) -> Self {
+                Self(repository)
+            }
+
+            /// The repository.
+            pub fn repository(&self) -> &Repository {
+                &self.0
+            }
+        }
+    )*};
+}
+capability!(Readable, Writable, Deletable);
+
+impl Writable {
+    /// Whoever may write may read.
+    pub fn readable(&self) -> Readable {
+        Readable(self.0.clone())
+    }
+}

@@ -1,0 +1,215 @@
+//! Typed JSON records under compare-and-swap: what `auth` and `packages` are built on.
+//!
+//! Every record is one JSON line, `{"v":1,"rev":n,"nonce":"…","hist":[…8],…}`, the fields of its type following. `rev` counts
+//! writes (it is the API's ETag), `nonce` makes every body unique (an S3 ETag is a hash of the body), `hist` holds the last
+//! nonces so that an ambiguous write can be settled by reading back. Fields that this build does not know are kept when the
+//! record is rewritten; a record of a newer `v` is refused, and nothing but what needs it.
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use crate::{
+    Error,
+    backend::{Body, Found, Records, Version},
+    clock::Time,
+    key::RecordKey,
+};
+
+/// The record version this build reads and writes.
+pub const VERSION: u64 = 1;
+/// How many nonces a record remembers.
+const HISTORY: usize = 8;
+
+/// A record as it was read, with what its next write needs.
+#[derive(Debug, Clone)]
+pub struct Document<T> {
+    /// The typed fields.
+    pub value: T,
+    version: Version,
+    rev: u64,
+    history: Vec<String>,
+    rest: Map<String, Value>,
+    modified: Option<Time>,
+}
+
+impl<T> Document<T> {
+    /// How often the record has been written: 1 after its creation.
+    pub fn rev(&self) -> u64 {
+        self.rev
+    }
+
+    /// What a compare-and-swap presents.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// The store's time of the last write; `None` for a record this process has just written.
+    pub fn modified(&self) -> Option<Time> {
+        self.modified
+    }
+}
+
+/// Decodes a record: the typed fields, and what followed the first line (a manifest's bytes).
+pub fn decode<T: DeserializeOwned + Serialize>(
+    key: &RecordKey,
+    found: &Found,
+) -> Result<(Document<T>, bytes::Bytes), Error> {
+    let corrupt = |what: String| Error::corrupt(format!("record {key}: {what}"));
+    let line_end = found.body.iter().position(|&b| b == b'\n').unwrap_or(found.body.len());
+    let trailer = found.body.slice((line_end + 1).min(found.body.len())..);
+    let line = found.body.get(..line_end).unwrap_or_default();
+    let mut map: Map<String, Value> = serde_json::from_slice(line).map_err(|e| corrupt(e.to_string()))?;
+    match map.remove("v").and_then(|v| v.as_u64()) {
+        Some(v) if v <= VERSION => {}
+        Some(v) => {
+            return Err(Error::unavailable(format!(
+                "record {key} has layout {v}, this release knows {VERSION}; upgrade it"
+            )));
+        }
+        None => return Err(corrupt("no v".into())),
+    }
+    let rev = map.remove("rev").and_then(|v| v.as_u64()).ok_or_else(|| corrupt("no rev".into()))?;
+    map.remove("nonce");
+    let history = map.remove("hist").and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default();
+    let value: T = serde_json::from_value(Value::Object(map.clone())).map_err(|e| corrupt(e.to_string()))?;
+    // What the type does not write itself is unknown to this build, and is kept.
+    if let Ok(Value::Object(known)) = serde_json::to_value(&value) {
+        map.retain(|field, _| !known.contains_key(field));
+    }
+    let document =
+        Document { value, version: found.version.clone(), rev, history, rest: map, modified: Some(found.modified) };
+    Ok((document, trailer))
+}
+
+fn encode<T: Serialize>(
+    value: &T,
+    rev: u64,
+    mut history: Vec<String>,
+    rest: &Map<String, Value>,
+    trailer: Option<&[u8]>,
+) -> Result<(Body, Vec<String>), Error> {
+    let nonce = crate::random_text(16);
+    history.push(nonce.clone());
+    let excess = history.len().saturating_sub(HISTORY);
+    history.drain(..excess);
+    let mut map = Map::new();
+    map.insert("v".into(), VERSION.into());
+    map.insert("rev".into(), rev.into());
+    map.insert("nonce".into(), nonce.clone().into());
+    map.insert("hist".into(), history.clone().into());
+    match serde_json::to_value(value) {
+        Ok(Value::Object(fields)) => map.extend(fields),
+        Ok(_) => return Err(Error::corrupt("a record's type is not an object")),
+        Err(e) => return Err(Error::corrupt(format!("a record cannot be written: {e}"))),
+    }
+    for (field, kept) in rest {
+        map.entry(field.clone()).or_insert_with(|| kept.clone());
+    }
+    let mut bytes = serde_json::to_vec(&map).map_err(|e| Error::corrupt(e.to_string()))?;
+    if let Some(trailer) = trailer {
+        bytes.push(b'\n');
+        bytes.extend_from_slice(trailer);
+    }
+    Ok((Body { bytes: bytes.into(), nonce }, history))
+}
+
+/// Whether the write that carried `nonce` is the record's last or one of the seven before it: how a backend settles an
+/// ambiguous answer. `None` when the record has moved on too far to tell from `rev_before`.
+pub fn was_written(body: &[u8], nonce: &str, rev_before: u64) -> Option<bool> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        rev: u64,
+        #[serde(default)]
+        hist: Vec<String>,
+    }
+    let line = body.split(|&b| b == b'\n').next()?;
+    let head: Head = serde_json::from_slice(line).ok()?;
+    if head.hist.iter().any(|n| n == nonce) {
+        Some(true)
+    } else if head.rev > rev_before + HISTORY as u64 {
+        None
+    } else {
+        Some(false)
+    }
+}
+
+/// Reads a record.
+pub async fn read<T: DeserializeOwned + Serialize>(
+    records: &dyn Records,
+    key: &RecordKey,
+) -> Result<Option<Document<T>>, Error> {
+    match records.get(key).await? {
+        Some(found) => decode(key, &found).map(|(document, _)| Some(document)),
+        None => Ok(None),
+    }
+}
+
+/// Writes a record that is not there; [`Error::Conflict`] if it is.
+pub async fn create<T: Serialize>(records: &dyn Records, key: &RecordKey, value: T) -> Result<Document<T>, Error> {
+    create_with(records, key, value, None).await
+}
+
+/// [`create`], with bytes after the first line.
+pub async fn create_with<T: Serialize>(
+    records: &dyn Records,
+    key: &RecordKey,
+    value: T,
+    trailer: Option<&[u8]>,
+) -> Result<Document<T>, Error> {
+    let (body, history) = encode(&value, 1, Vec::new(), &Map::new(), trailer)?;
+    let version = records.create(key, &body).await?;
+    Ok(Document { value, version, rev: 1, history, rest: Map::new(), modified: None })
+}
+
+/// Writes `document.value` over the version that was read; [`Error::Conflict`] if the record has moved on.
+/// On success the document stands for what was written.
+pub async fn update<T: Serialize>(
+    records: &dyn Records,
+    key: &RecordKey,
+    document: &mut Document<T>,
+) -> Result<(), Error> {
+    update_with(records, key, document, None).await
+}
+
+/// [`update`], with bytes after the first line.
+pub async fn update_with<T: Serialize>(
+    records: &dyn Records,
+    key: &RecordKey,
+    document: &mut Document<T>,
+    trailer: Option<&[u8]>,
+) -> Result<(), Error> {
+    let (body, history) = encode(&document.value, document.rev + 1, document.history.clone(), &document.rest, trailer)?;
+    document.version = records.update(key, &document.version, &body).await?;
+    document.rev += 1;
+    document.history = history;
+    document.modified = None;
+    Ok(())
+}
+
+/// How often [`modify`] tries again when others change the record at the same time.
+const MODIFY_ATTEMPTS: usize = 16;
+
+/// Reads, changes and writes a record until no one else changed it in between. `change` says whether there is anything to write.
+/// `Ok(None)` if the record does not exist; [`Error::Unavailable`] when 16 tries in a row lost.
+pub async fn modify<T, E>(
+    records: &dyn Records,
+    key: &RecordKey,
+    mut change: impl FnMut(&mut T) -> Result<bool, E>,
+) -> Result<Option<Document<T>>, E>
+where
+    T: Serialize + DeserializeOwned,
+    E: From<Error>,
+{
+    for _ in 0..MODIFY_ATTEMPTS {
+        let Some(mut document) = read::<T>(records, key).await? else { return Ok(None) };
+        if !change(&mut document.value)? {
+            return Ok(Some(document));
+        }
+        match update(records, key, &mut document).await {
+            Ok(()) => return Ok(Some(document)),
+            Err(Error::Conflict) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Err(Error::unavailable(format!("record {key} is changed by too many at once")).into())
+}
