@@ -95,7 +95,13 @@ impl Faults {
 
     /// A call that writes, by `apply`.
     fn write<T>(&self, apply: impl Fn() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-        match self.strike() {
+        self.write_repeated(apply).0
+    }
+
+    /// [`Faults::write`], and whether the request arrived more than once.
+    fn write_repeated<T>(&self, apply: impl Fn() -> Result<T, Error> + Send + 'static) -> (Result<T, Error>, bool) {
+        let fault = self.strike();
+        let answer = match fault {
             None => apply(),
             Some(Fault::Fail) => Err(failed()),
             Some(Fault::LoseAnswer) => {
@@ -112,7 +118,8 @@ impl Faults {
                 }));
                 Err(unknown())
             }
-        }
+        };
+        (answer, fault == Some(Fault::Duplicate))
     }
 }
 
@@ -128,4 +135,84 @@ fn failed() -> Error {
 
 fn unknown() -> Error {
     Error::unknown("the test store was told to lose this answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        backend::{Records, testing},
+        clock::SystemClock,
+        key, record,
+    };
+
+    fn records() -> MemoryRecords {
+        MemoryRecords::new(Arc::new(SystemClock::new()))
+    }
+
+    #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+    struct Empty {}
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_map_is_a_store_of_records() {
+        testing::records(Arc::new(records())).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_map_that_leaves_tombstones_is_a_store_of_records() {
+        testing::records(Arc::new(records().with_tombstones())).await;
+    }
+
+    #[tokio::test]
+    async fn a_map_is_a_store_of_bytes() {
+        testing::bytes(Arc::new(MemoryBytes::growing())).await;
+        testing::bytes(Arc::new(MemoryBytes::in_parts(1 << 20))).await;
+    }
+
+    #[tokio::test]
+    async fn faults_happen_when_they_are_told_to() {
+        let store = records();
+        let repository = testing::repository();
+        let key = |tag: &str| key::tag(&repository, &tag.parse().unwrap());
+        let create = async |tag: &str| record::create(&store, &key(tag), Empty {}).await.map(|_| ());
+        let exists = async |tag: &str| store.get(&key(tag)).await.unwrap().is_some();
+
+        store.faults().next(Fault::Fail);
+        assert!(matches!(create("fail").await, Err(Error::Unavailable(_))));
+        assert!(!exists("fail").await);
+
+        store.faults().next(Fault::LoseAnswer);
+        assert!(matches!(create("lost").await, Err(Error::Unknown(_))));
+        assert!(exists("lost").await);
+
+        store.faults().next(Fault::Duplicate);
+        create("twice").await.unwrap();
+
+        store.faults().next(Fault::Delay);
+        assert!(matches!(create("late").await, Err(Error::Unknown(_))));
+        assert!(!exists("late").await);
+        store.faults().deliver();
+        assert!(exists("late").await);
+
+        store.faults().die_after(1);
+        create("last").await.unwrap();
+        assert!(create("dead").await.is_err() && store.health().await.is_err());
+        store.faults().heal();
+        assert!(exists("last").await && !exists("dead").await);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_arrives_late_changes_nothing_that_moved_on() {
+        let store = records();
+        let key = key::tag(&testing::repository(), &"v1".parse().unwrap());
+        let mut stale = record::create(&store, &key, Empty {}).await.unwrap();
+        let mut current = stale.clone();
+        store.faults().next(Fault::Delay);
+        assert!(matches!(record::update(&store, &key, &mut stale).await, Err(Error::Unknown(_))));
+        record::update(&store, &key, &mut current).await.unwrap();
+        store.faults().deliver();
+        assert_eq!(&store.get(&key).await.unwrap().unwrap().version, current.version());
+    }
 }

@@ -17,9 +17,11 @@ fn head(body: &[u8]) -> Option<Head> {
     serde_json::from_slice(body.split(|&b| b == b'\n').next()?).ok()
 }
 
-/// Reads the outcome of writing `body` out of what is stored now. A record that is gone or another one is [`Error::Conflict`];
-/// one that has moved on too far to tell is [`Error::Unknown`].
-pub(super) fn settle(body: &Body, stored: Option<&Found>) -> Result<Version, Error> {
+/// Reads the outcome of writing `body` out of what is stored now. [`Error::Conflict`] if it is not there.
+///
+/// `ambiguous`: an earlier request with this body may have been applied, so a record that has moved on too far to tell is
+/// [`Error::Unknown`]. Otherwise the refusal that led here was the only answer and stands.
+pub(super) fn settle(body: &Body, stored: Option<&Found>, ambiguous: bool) -> Result<Version, Error> {
     let Some(stored) = stored else { return Err(Error::Conflict) };
     if head(&stored.body).is_some_and(|head| head.nonce == body.nonce) {
         return Ok(stored.version.clone());
@@ -27,10 +29,9 @@ pub(super) fn settle(body: &Body, stored: Option<&Found>) -> Result<Version, Err
     let rev_before = head(&body.bytes).map_or(0, |head| head.rev.saturating_sub(1));
     match record::was_written(&stored.body, &body.nonce, rev_before) {
         Some(true) => Ok(Version::new(SUPERSEDED)),
-        Some(false) => Err(Error::Conflict),
-        None if head(&stored.body).is_some() => {
+        None if ambiguous => {
             Err(Error::unknown("the record was overwritten too often to tell whether this write was among them"))
         }
-        None => Err(Error::corrupt("a record that was read back is not one")),
+        Some(false) | None => Err(Error::Conflict),
     }
 }

@@ -100,8 +100,12 @@ impl MemoryRecords {
     /// A record's write, settled as the real stores settle it when it met its own earlier arrival.
     fn record(&self, key: &RecordKey, condition: Condition, body: &Body) -> Result<Version, Error> {
         let (rows, owned, bytes) = (Arc::clone(&self.rows), key.clone(), body.bytes.clone());
-        match self.faults.write(move || rows.lock().write(owned.as_str(), &condition, bytes.clone())) {
-            Err(Error::Conflict) => settle(body, self.rows.lock().live(key.as_str()).map(Row::found).as_ref()),
+        let (answer, repeated) =
+            self.faults.write_repeated(move || rows.lock().write(owned.as_str(), &condition, bytes.clone()));
+        match answer {
+            Err(Error::Conflict) => {
+                settle(body, self.rows.lock().live(key.as_str()).map(Row::found).as_ref(), repeated)
+            }
             other => other,
         }
     }
