@@ -1,6 +1,11 @@
 //! Values with one checked reading each.
 
-use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -119,6 +124,16 @@ pub struct HostName {
 }
 
 impl HostName {
+    /// An address and its port; a wildcard address, which nobody can be sent to, is `localhost`.
+    pub fn of_address(address: SocketAddr) -> Self {
+        let name = match address.ip() {
+            ip if ip.is_unspecified() => "localhost".to_owned(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        Self { name, port: Some(address.port()) }
+    }
+
     /// The name without the port; an IPv6 address in its brackets.
     pub fn name(&self) -> &str {
         &self.name
