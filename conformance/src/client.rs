@@ -14,7 +14,7 @@ use hyper_util::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Longer than any single request of a test takes; a server that hangs fails the test instead of blocking it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -158,15 +158,22 @@ impl Answer {
     }
 
     /// Fails the test unless the status is `expected`, telling what was asked and what was said.
+    ///
+    /// # Panics
+    /// When it is another.
     #[track_caller]
-    #[must_use = "an answer is checked for more than its status, or dropped on purpose"]
+    #[expect(clippy::return_self_not_must_use, reason = "often the status is all that is asked")]
     pub fn expect(self, expected: u16) -> Self {
         assert_eq!(self.status.as_u16(), expected, "{}: {:?} {}", self.asked, self.headers, self.text());
         self
     }
 
     /// Fails the test unless status and error code are as expected.
+    ///
+    /// # Panics
+    /// When they are others.
     #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "often the refusal is all that is asked")]
     pub fn refused(self, status: u16, code: &str) -> Self {
         let answer = self.expect(status);
         assert_eq!(answer.code(), code, "{}: {}", answer.asked, answer.text());

@@ -133,9 +133,9 @@ impl Run {
             }
         };
         let run = async { futures::join!(feed, child.wait_with_output()).1 };
-        let output = match tokio::time::timeout(Duration::from_secs(300), run).await {
+        let output = match tokio::time::timeout(Duration::from_mins(5), run).await {
             Ok(output) => output.unwrap_or_else(|error| panic!("{name}: {error}")),
-            Err(_) => panic!("{name} did not end within five minutes"),
+            Err(elapsed) => panic!("{name} did not end within five minutes: {elapsed}"),
         };
         Ended {
             success: output.status.success(),
@@ -146,6 +146,9 @@ impl Run {
     }
 
     /// Runs to the end and fails the test unless it succeeded.
+    ///
+    /// # Panics
+    /// When it failed, with what it printed.
     pub async fn ok(self) -> Ended {
         let shown = format!("{:?}", self.command.as_std());
         let ended = self.end().await;
@@ -154,6 +157,9 @@ impl Run {
     }
 
     /// Runs to the end and fails the test if it succeeded.
+    ///
+    /// # Panics
+    /// When it succeeded, with what it printed.
     pub async fn fails(self) -> Ended {
         let shown = format!("{:?}", self.command.as_std());
         let ended = self.end().await;
@@ -169,6 +175,9 @@ impl Ended {
     }
 
     /// Fails the test unless the tool printed `text`.
+    ///
+    /// # Panics
+    /// When it did not, with what it printed.
     #[track_caller]
     pub fn says(&self, text: &str) {
         assert!(self.all().contains(text), "{} does not say {text:?}: {}", self.name, self.all());
