@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn ids_sort_by_age_and_tell_it() {
-        let at = |seconds| DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap();
+        let at = |seconds| DateTime::from_timestamp(1_800_000_000i64 + seconds, 0).unwrap();
         let (older, newer) = (Id::new(at(0)), Id::new(at(1)));
         assert!(older < newer);
         assert_eq!(newer.created(), at(1));
