@@ -12,6 +12,7 @@
 pub mod local;
 pub mod memory;
 pub mod remote;
+mod settle;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -1,1 +1,24 @@
-//! One suite per trait, for every backend.
+//! One suite per trait: a backend is right when [`records()`] and [`bytes()`] pass on it.
+//!
+//! Every test works under an account of its own, so a suite may run on a store that others use, and more than once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a suite of tests"
+)]
+
+mod bytes;
+mod records;
+
+pub use self::{bytes::bytes, records::records};
+use crate::{Account, Generation, Repository};
+
+/// A repository of an account that nobody else uses.
+pub fn repository() -> Repository {
+    #[expect(clippy::disallowed_methods, reason = "a test may name an account")]
+    let account = Account::new("acme".parse().unwrap(), Generation::random());
+    Repository::new(account, "acme/app".parse().unwrap()).unwrap()
+}

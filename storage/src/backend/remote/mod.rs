@@ -1,1 +1,1 @@
-//! Buckets, through object_store.
+//! Buckets, through `object_store`.
