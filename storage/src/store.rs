@@ -105,6 +105,11 @@ impl Store {
         &self.0.keys
     }
 
+    /// Who opened the session that an upload's text names; `None` if the text is no id of this repository. Reads nothing.
+    pub fn upload_opener(&self, repository: &Repository, text: &str) -> Option<crate::Opener> {
+        self.0.keys.verify(repository, text).map(|id| id.opener().clone())
+    }
+
     pub(crate) fn pool(&self) -> Option<&Pool> {
         self.0.pool.as_ref()
     }
