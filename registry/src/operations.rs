@@ -32,6 +32,7 @@ use storage::Clock;
 
 use crate::{
     body::Body,
+    hosts::Hosts,
     server::{Handler, Peer},
 };
 
@@ -312,6 +313,19 @@ impl Readiness {
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         text(status, report.iter().map(line).collect())
     }
+}
+
+/// `GET /`: what this is, for a person or a probe that came by.
+pub(crate) fn root(hosts: &Hosts) -> Response<Body> {
+    let about = serde_json::json!({
+        "name": "hythe",
+        "version": env!("CARGO_PKG_VERSION"),
+        "registry": hosts.canonical().to_string(),
+        "documentation": "docs/ in the source of this version; the registry itself answers under /v2/",
+    });
+    let mut response = Response::new(Body::full(about.to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// The operations listener.
