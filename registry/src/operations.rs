@@ -344,6 +344,13 @@ impl Handler for Operations {
     }
 }
 
+/// `GET /`: what this is, for whoever opens it in a browser.
+pub(crate) fn root(hosts: &crate::hosts::Hosts) -> Response<Body> {
+    let version = env!("CARGO_PKG_VERSION");
+    let host = hosts.canonical().host();
+    text(StatusCode::OK, format!("Hythe {version}, an OCI registry: docker login {host}\nDocumentation: {DOCS}\n"))
+}
+
 fn text(status: StatusCode, text: String) -> Response<Body> {
     let mut response = Response::new(Body::full(text));
     *response.status_mut() = status;
