@@ -1,1 +1,67 @@
-//! auth
+//! Who may: accounts, keys, credentials, tokens, and the decision.
+//!
+//! `auth` knows no route and no header. It is handed what a client [`Presented`] and gives back a [`Principal`]; from a
+//! principal, an [`Action`] and a repository's name it makes a [`Permit`] or a [`Refusal`], without reading anything.
+//!
+//! - Every secret is one format ([`secret`]), 256 random bits, kept as a hash and shown once.
+//! - An access key mints, a credential logs in, an access token opens `/v2/`; none does another's work.
+//! - A token is worth what its credential's record says when it is used: life and death are read, not signed.
+//! - To end a right is to mark the record, then to append to the log that every replica follows, then to answer.
+//! - Nothing locks anybody out: only failing requests are slowed, by address.
+//!
+//! [`Auth`] is the door: [`Auth::authenticate`] and [`Auth::issue`] for the registry's protocol, [`Auth::authenticate_api`] for
+//! the API, and the calls that keep accounts, keys and credentials, each for an [`Actor`].
+
+mod access_key;
+mod account;
+mod authenticate;
+mod credential;
+mod decide;
+mod error;
+mod fresh;
+mod id;
+mod installation;
+mod issue;
+mod limit;
+mod network;
+mod operator_key;
+mod page;
+mod principal;
+mod public;
+mod refusal;
+pub mod render;
+mod revocation;
+mod role;
+mod scope;
+mod seal;
+pub mod secret;
+mod settings;
+mod signing_key;
+mod time;
+mod token;
+
+pub use access_key::{AccessKeyDocument, KeyState, NewKey, Shown};
+pub use account::{AccountChange, AccountDocument, AccountState, NewAccount, OnStale, Policy, PolicyChange};
+pub use credential::{Credential, Issuer, IssuerKind, MintRequest, Minted};
+pub use decide::{
+    Action, Delete, Permit, Pull, Push, authorize, authorize_actor, authorize_catalog, authorize_ping, authorize_upload,
+};
+pub use error::{Error, Invalid};
+pub use id::{Id, NotAnId};
+pub use installation::Auth;
+pub use issue::{IssuedToken, RefreshToken, TokenRefusal, TokenRequest};
+pub use limit::Rate;
+pub use network::Networks;
+pub use operator_key::{NewOperatorKey, OperatorKeyDocument};
+pub use page::{Listing, Page};
+pub use principal::{Actor, Grant, Holder, KeyHolder, Presented, Principal, Public, View, user_name};
+pub use public::PublicDocument;
+pub use refusal::{Reason, Refusal, WRONG};
+pub use render::{CredentialDocument, Host, Rendering, SecretName};
+pub use revocation::Ended;
+pub use role::Role;
+pub use scope::{Actions, Pattern, PatternError, Scope, Scopes};
+pub use seal::SealKey;
+pub use secret::{Kind, Secret};
+pub use settings::Settings;
+pub use signing_key::{Jwk, Jwks};

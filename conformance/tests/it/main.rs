@@ -6,3 +6,5 @@ mod clients;
 mod distribution;
 #[cfg(test)]
 mod secret;
+#[cfg(test)]
+mod workspace;

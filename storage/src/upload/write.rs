@@ -362,8 +362,10 @@ impl Writer {
         let repository = self.target.repository();
         let account = repository.account();
         let have = self.document.value.offset;
-        let old_tail = self.document.value.tail.take();
-        if let Some(tail) = &checkpoint.tail {
+        // A turn that brought nothing has not read the tail either: it stays as it is.
+        let brought = checkpoint.offset != have || self.document.value.was.is_some();
+        let old_tail = if brought { self.document.value.tail.take() } else { None };
+        if let (Some(tail), true) = (&checkpoint.tail, brought) {
             let rev = self.document.rev() + 1;
             self.document.value.tail = Some(session::put_tail(&self.store, account, &self.id, rev, tail).await?);
         }

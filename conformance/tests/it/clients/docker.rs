@@ -14,14 +14,14 @@ use conformance::{
 use super::{bad_keys, digest_of};
 
 /// A dockerd with its own data, state and socket; ended with SIGTERM, so that it ends its containerd too.
-struct Daemon<'a> {
+pub(crate) struct Daemon<'a> {
     harness: &'a Harness,
     child: Child,
     dir: PathBuf,
 }
 
 impl<'a> Daemon<'a> {
-    async fn start(harness: &'a Harness) -> Self {
+    pub(crate) async fn start(harness: &'a Harness) -> Self {
         let dir = harness.scratch("docker");
         let log = dir.join("dockerd.log");
         let flag = |name: &str, file: &str| format!("--{name}={}", dir.join(file).display());
@@ -47,9 +47,13 @@ impl<'a> Daemon<'a> {
         panic!("dockerd does not become ready: {}", read_text(&log))
     }
 
-    fn docker(&self) -> Run {
-        Run::new("docker")
-            .env("DOCKER_CONFIG", self.dir.join("config"))
+    pub(crate) fn docker(&self) -> Run {
+        self.dress(Run::new("docker"))
+    }
+
+    /// A program that will find this daemon, and its own docker configuration.
+    pub(crate) fn dress(&self, run: Run) -> Run {
+        run.env("DOCKER_CONFIG", self.dir.join("config"))
             .env("DOCKER_HOST", format!("unix://{}", self.dir.join("docker.sock").display()))
     }
 

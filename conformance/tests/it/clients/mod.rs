@@ -3,7 +3,7 @@
 
 mod containerd;
 mod crane;
-mod docker;
+pub(crate) mod docker;
 mod helm;
 mod oras;
 mod podman;

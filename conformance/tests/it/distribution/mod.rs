@@ -5,6 +5,7 @@ mod blob;
 mod delete;
 mod manifest;
 mod mount;
+mod name;
 mod ping;
 mod referrer;
 mod tag;

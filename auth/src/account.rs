@@ -1,0 +1,505 @@
+//! Accounts: a name that means another generation each time it is made anew, so no key of a predecessor can be named.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use storage::{
+    Account, AccountName, Generation, Time, key,
+    record::{self, Document},
+};
+
+use crate::{
+    error::{Error, Invalid},
+    installation::Auth,
+    network::Networks,
+    page::{Listing, Page, one_page},
+    principal::{Actor, Frozen, KeyHolder},
+    refusal::{Reason, Refusal},
+    revocation::{Ended, What},
+    role::Role,
+    secret::Kind,
+};
+
+/// What an account is allowed to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccountState {
+    /// Everything.
+    Active,
+    /// Pulls, mints and revocations; no push, no delete.
+    ReadOnly,
+    /// Nothing, pulls included.
+    Suspended,
+    /// It is gone; the name may be made anew.
+    Deleted,
+}
+
+/// What becomes of pulls while the store cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStale {
+    /// They are refused like everything else.
+    #[default]
+    Refuse,
+    /// Pull credentials go on for up to an hour; so may a revoked one.
+    Serve,
+}
+
+/// What the credentials of an account are held to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Longest life of a pull credential in seconds; 30 days where it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_ttl_pull: Option<u64>,
+    /// Longest life of a push credential in seconds; 24 hours where it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_ttl_push: Option<u64>,
+    /// Networks its clients come from; empty: any.
+    #[serde(default, skip_serializing_if = "Networks::is_empty")]
+    pub ip_allow: Networks,
+}
+
+const DAY: u64 = 86_400;
+/// The longest life that an operator may allow.
+const LONGEST: u64 = 90 * DAY;
+/// The shortest life of anything.
+pub(crate) const SHORTEST: u64 = 60;
+
+impl Policy {
+    /// The longest life of a credential of this kind, in seconds.
+    pub(crate) fn longest(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Push => self.max_ttl_push.unwrap_or(DAY),
+            _ => self.max_ttl_pull.unwrap_or(30 * DAY),
+        }
+    }
+}
+
+/// `acct/NAME`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AccountRecord {
+    pub(crate) name: AccountName,
+    #[serde(rename = "gen")]
+    pub(crate) generation: Generation,
+    #[serde(default)]
+    pub(crate) display: String,
+    pub(crate) state: AccountState,
+    pub(crate) created: Time,
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
+    #[serde(default)]
+    pub(crate) on_stale: OnStale,
+    #[serde(default)]
+    pub(crate) policy: Policy,
+}
+
+/// `gen/G`: written before the account that means it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct GenerationRecord {
+    /// A label: which name it belongs to is what `acct/NAME` says.
+    pub(crate) name: AccountName,
+    state: GenerationState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deleted_at: Option<Time>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum GenerationState {
+    Live,
+    Deleted,
+}
+
+impl AccountRecord {
+    #[expect(clippy::disallowed_methods, reason = "this is the look-up that binds a name to its generation")]
+    pub(crate) fn account(&self) -> Account {
+        Account::new(self.name.clone(), self.generation.clone())
+    }
+}
+
+/// A pair of name and generation that somebody claims: good for naming records to read, and for nothing until `acct/NAME` agrees.
+#[expect(clippy::disallowed_methods, reason = "compared with acct/NAME before anything is decided by it")]
+pub(crate) fn claimed(name: AccountName, generation: Generation) -> Account {
+    Account::new(name, generation)
+}
+
+/// An account as the API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountDocument {
+    /// The name.
+    pub name: AccountName,
+    /// Its generation.
+    pub generation: Generation,
+    /// A name for people.
+    pub display: String,
+    /// What it is allowed.
+    pub state: AccountState,
+    /// When this generation was made.
+    #[serde(with = "crate::time::millis")]
+    pub created_at: Time,
+    /// Approved hosts of its own.
+    pub hosts: Vec<String>,
+    /// Pulls while the store cannot be read.
+    pub on_stale: OnStale,
+    /// What its credentials are held to.
+    pub policy: Policy,
+    /// The record's `rev`: its `ETag`.
+    #[serde(skip)]
+    pub rev: u64,
+}
+
+impl From<Document<AccountRecord>> for AccountDocument {
+    fn from(document: Document<AccountRecord>) -> Self {
+        let rev = document.rev();
+        let record = document.value;
+        Self {
+            name: record.name,
+            generation: record.generation,
+            display: record.display,
+            state: record.state,
+            created_at: record.created,
+            hosts: record.hosts,
+            on_stale: record.on_stale,
+            policy: record.policy,
+            rev,
+        }
+    }
+}
+
+/// What an account is made with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAccount {
+    /// Its name.
+    pub name: String,
+    /// A name for people.
+    #[serde(default)]
+    pub display: String,
+}
+
+/// A merge patch of an account: what is absent stays; a `null` life returns to the default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountChange {
+    /// A name for people.
+    pub display: Option<String>,
+    /// What it is allowed; the operator's.
+    pub state: Option<AccountState>,
+    /// Pulls while the store cannot be read.
+    pub on_stale: Option<OnStale>,
+    /// What its credentials are held to; the owner only lowers.
+    #[serde(default)]
+    pub policy: PolicyChange,
+}
+
+/// A merge patch of a policy.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyChange {
+    /// Seconds; `Some(None)` returns to the default.
+    #[serde(default, deserialize_with = "given")]
+    pub max_ttl_pull: Option<Option<u64>>,
+    /// Seconds; `Some(None)` returns to the default.
+    #[serde(default, deserialize_with = "given")]
+    pub max_ttl_push: Option<Option<u64>>,
+    /// CIDR texts; an empty list lifts the restriction.
+    pub ip_allow: Option<Vec<String>>,
+}
+
+/// Tells a field that is `null` from one that is absent.
+#[expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+const NO_ACCOUNT: Error = Error::NotFound { what: "account" };
+/// Longest text that people write into a record.
+const LONGEST_TEXT: usize = 200;
+
+/// Whether a label or display name can be kept; what is wrong if not.
+pub(crate) fn check_text(field: &str, text: &str) -> Option<Invalid> {
+    let bad = text.chars().count() > LONGEST_TEXT || text.chars().any(char::is_control);
+    bad.then(|| Invalid::new(field, "at most 200 characters on one line"))
+}
+
+impl Actor {
+    /// The key behind it, which must be of this account: decided from the names alone, before anything is read.
+    pub(crate) fn key_in(&self, account: &AccountName) -> Result<Option<&KeyHolder>, Refusal> {
+        match self {
+            Self::Store => Ok(None),
+            Self::OperatorKey { .. } => Err(Refusal::Denied(Reason::Operator)),
+            Self::AccessKey(key) if key.account.name() == account => Ok(Some(key)),
+            Self::AccessKey(key) => Err(Refusal::Denied(Reason::OtherAccount { own: key.account.name().clone() })),
+        }
+    }
+
+    /// [`Actor::key_in`], with one of these roles.
+    pub(crate) fn in_role(&self, account: &AccountName, roles: &[Role]) -> Result<Option<&KeyHolder>, Refusal> {
+        match self.key_in(account)? {
+            Some(key) if !roles.contains(&key.role) => Err(Refusal::Denied(Reason::Role(key.role))),
+            key => Ok(key),
+        }
+    }
+
+    /// [`Actor::in_role`], to change something that is no end of a right: a retired key does not.
+    pub(crate) fn changes_in(&self, account: &AccountName, roles: &[Role]) -> Result<Option<&KeyHolder>, Refusal> {
+        match self.in_role(account, roles)? {
+            Some(key) if key.retired => Err(Refusal::Denied(Reason::Retired)),
+            key => Ok(key),
+        }
+    }
+
+    fn keeps_accounts(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Store | Self::OperatorKey { .. } => Ok(()),
+            Self::AccessKey(key) => Err(Refusal::Denied(Reason::Role(key.role))),
+        }
+    }
+}
+
+impl Auth {
+    /// Which generation a name means now; `None` if there is no such account. For work on the store, background work and the
+    /// resolution of an actor's own account; what a client may do there is decided elsewhere.
+    pub async fn resolve(&self, name: &AccountName) -> Result<Option<Account>, Error> {
+        let found = self.account_record(name).await?;
+        Ok(found.map(|document| document.value).filter(|r| r.state != AccountState::Deleted).map(|r| r.account()))
+    }
+
+    /// The account an actor names, if it may read there: an access key its own, the operator any.
+    pub async fn account_for(&self, actor: &Actor, name: &AccountName) -> Result<Account, Error> {
+        match actor {
+            Actor::Store | Actor::OperatorKey { .. } => self.resolve(name).await?.ok_or(NO_ACCOUNT),
+            Actor::AccessKey(_) => match actor.key_in(name)? {
+                Some(key) => Ok(key.account.clone()),
+                None => Err(NO_ACCOUNT),
+            },
+        }
+    }
+
+    pub(crate) async fn account_record(
+        &self,
+        name: &AccountName,
+    ) -> Result<Option<Document<AccountRecord>>, storage::Error> {
+        record::read(&*self.records, &key::account(name)).await
+    }
+
+    /// The living record of an account.
+    pub(crate) async fn living(&self, name: &AccountName) -> Result<Document<AccountRecord>, Error> {
+        let found = self.account_record(name).await?.filter(|d| d.value.state != AccountState::Deleted);
+        found.ok_or(NO_ACCOUNT)
+    }
+
+    /// What stops writes in an account, if anything does.
+    pub(crate) fn frozen(&self, record: &AccountRecord) -> Option<Frozen> {
+        if self.settings.read_only {
+            Some(Frozen::Server)
+        } else {
+            (record.state == AccountState::ReadOnly).then_some(Frozen::Account)
+        }
+    }
+
+    /// Makes an account, or makes a deleted one anew under a new generation. [`Error::Taken`] if it lives.
+    pub async fn create_account(&self, actor: &Actor, new: &NewAccount) -> Result<AccountDocument, Error> {
+        actor.keeps_accounts()?;
+        let name: AccountName = new.name.parse()?;
+        if let Some(invalid) = check_text("/display", &new.display) {
+            return Err(Error::Invalid(vec![invalid]));
+        }
+        let found = self.account_record(&name).await?;
+        if found.as_ref().is_some_and(|document| document.value.state != AccountState::Deleted) {
+            return Err(Error::Taken { name });
+        }
+        let generation = Generation::random();
+        // The generation first: a crash in between leaves a living generation with nothing in it.
+        let live = GenerationRecord { name: name.clone(), state: GenerationState::Live, deleted_at: None };
+        record::create(&*self.records, &key::generation(&generation), live).await?;
+        let fresh = AccountRecord {
+            name: name.clone(),
+            generation,
+            display: new.display.clone(),
+            state: AccountState::Active,
+            created: self.clock.now(),
+            hosts: Vec::new(),
+            on_stale: OnStale::default(),
+            policy: Policy::default(),
+        };
+        let account_key = key::account(&name);
+        let written = match found {
+            None => record::create(&*self.records, &account_key, fresh).await,
+            Some(mut document) => {
+                document.value = fresh;
+                record::update(&*self.records, &account_key, &mut document).await.map(|()| document)
+            }
+        };
+        match written {
+            Ok(document) => {
+                tracing::info!(event = "account.create", account = %name, actor = actor.label(), "account was made");
+                Ok(document.into())
+            }
+            Err(storage::Error::Conflict) => Err(Error::Taken { name }),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// One account. The operator reads any, a key its own.
+    pub async fn get_account(&self, actor: &Actor, name: &AccountName) -> Result<AccountDocument, Error> {
+        if let Actor::AccessKey(_) = actor {
+            actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Viewer])?;
+        }
+        self.living(name).await.map(AccountDocument::from)
+    }
+
+    /// The accounts by name; the operator's.
+    pub async fn list_accounts(&self, actor: &Actor, page: &Page) -> Result<Listing<AccountDocument>, Error> {
+        actor.keeps_accounts()?;
+        one_page::<AccountRecord, _>(&*self.records, &key::accounts(), page, |_, document| {
+            (document.value.state != AccountState::Deleted).then(|| document.into())
+        })
+        .await
+    }
+
+    /// Changes an account. The owner changes how it is shown and what happens while the store is away, and lowers its policy;
+    /// the operator changes everything. What restricts is also told to every replica.
+    pub async fn change_account(
+        &self,
+        actor: &Actor,
+        name: &AccountName,
+        change: &AccountChange,
+        if_match: Option<u64>,
+    ) -> Result<AccountDocument, Error> {
+        let operator = match actor {
+            Actor::Store | Actor::OperatorKey { .. } => true,
+            Actor::AccessKey(_) => {
+                actor.changes_in(name, &[Role::Owner])?;
+                false
+            }
+        };
+        if change.state.is_some() {
+            actor.keeps_accounts()?;
+        }
+        let ip_allow = check_change(change)?;
+        let document = self
+            .swap_account(name, if_match, |record| {
+                let before = record.policy.clone();
+                apply(record, change, ip_allow.as_ref());
+                if operator { Ok(()) } else { only_lowers(&before, &record.policy) }
+            })
+            .await?;
+        let restricts = change.state.is_some_and(|state| state != AccountState::Active)
+            || change.on_stale == Some(OnStale::Refuse)
+            || ip_allow.is_some();
+        if restricts {
+            self.log_end(&document.value.generation, What::Everything).await?;
+        }
+        tracing::info!(event = "account.change", account = %name, actor = actor.label(), "account was changed");
+        Ok(document.into())
+    }
+
+    /// Reads, changes and writes a living account under compare-and-swap; `if_match` is the `rev` that the caller saw.
+    async fn swap_account(
+        &self,
+        name: &AccountName,
+        if_match: Option<u64>,
+        mut change: impl FnMut(&mut AccountRecord) -> Result<(), Error>,
+    ) -> Result<Document<AccountRecord>, Error> {
+        for _ in 0..16 {
+            let mut document = self.living(name).await?;
+            if if_match.is_some_and(|rev| rev != document.rev()) {
+                return Err(Error::Changed { rev: document.rev() });
+            }
+            change(&mut document.value)?;
+            match record::update(&*self.records, &key::account(name), &mut document).await {
+                Ok(()) => return Ok(document),
+                Err(storage::Error::Conflict) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Err(storage::Error::unavailable(format!("account {name} is changed by too many at once")).into())
+    }
+
+    /// Deletes an account: its name means nothing from now on, and its generation is swept. Repeatable.
+    pub async fn delete_account(
+        &self,
+        actor: &Actor,
+        name: &AccountName,
+        if_match: Option<u64>,
+    ) -> Result<Ended, Error> {
+        actor.keeps_accounts()?;
+        // One that is deleted already is finished: a crash may have come between the mark and what follows.
+        let document = match self.account_record(name).await? {
+            Some(document) if document.value.state == AccountState::Deleted => document,
+            _ => {
+                self.swap_account(name, if_match, |record| {
+                    record.state = AccountState::Deleted;
+                    Ok(())
+                })
+                .await?
+            }
+        };
+        let generation = document.value.generation.clone();
+        let now = self.clock.now();
+        record::modify(&*self.records, &key::generation(&generation), |record: &mut GenerationRecord| {
+            let changed = record.state != GenerationState::Deleted;
+            (record.state, record.deleted_at) = (GenerationState::Deleted, record.deleted_at.or(Some(now)));
+            Ok::<_, Error>(changed)
+        })
+        .await?;
+        self.unlist_public(&document.value.account()).await?;
+        let effective_by = self.log_end(&generation, What::Everything).await?;
+        tracing::info!(event = "account.delete", account = %name, actor = actor.label(), "account was deleted");
+        Ok(Ended { effective_by })
+    }
+}
+
+/// What can be said against a change without reading the account.
+fn check_change(change: &AccountChange) -> Result<Option<Networks>, Error> {
+    let mut invalid: Vec<Invalid> = Vec::new();
+    invalid.extend(change.display.as_deref().and_then(|text| check_text("/display", text)));
+    if change.state == Some(AccountState::Deleted) {
+        invalid.push(Invalid::new("/state", "an account is deleted with DELETE"));
+    }
+    let lives =
+        [("/policy/max_ttl_pull", change.policy.max_ttl_pull), ("/policy/max_ttl_push", change.policy.max_ttl_push)];
+    for (field, life) in lives {
+        if life.flatten().is_some_and(|life| !(SHORTEST..=LONGEST).contains(&life)) {
+            invalid.push(Invalid::new(field, "60 seconds to 90 days"));
+        }
+    }
+    let networks = change.policy.ip_allow.as_deref().map(Networks::parse).transpose();
+    let networks = networks.map_err(|(i, rule)| invalid.push(Invalid::new(format!("/policy/ip_allow/{i}"), rule)));
+    match networks {
+        Ok(networks) if invalid.is_empty() => Ok(networks),
+        _ => Err(Error::Invalid(invalid)),
+    }
+}
+
+fn apply(record: &mut AccountRecord, change: &AccountChange, ip_allow: Option<&Networks>) {
+    if let Some(display) = &change.display {
+        record.display.clone_from(display);
+    }
+    record.state = change.state.unwrap_or(record.state);
+    record.on_stale = change.on_stale.unwrap_or(record.on_stale);
+    record.policy.max_ttl_pull = change.policy.max_ttl_pull.unwrap_or(record.policy.max_ttl_pull);
+    record.policy.max_ttl_push = change.policy.max_ttl_push.unwrap_or(record.policy.max_ttl_push);
+    if let Some(ip_allow) = ip_allow {
+        record.policy.ip_allow = ip_allow.clone();
+    }
+}
+
+/// An owner shortens lives and narrows networks.
+fn only_lowers(before: &Policy, after: &Policy) -> Result<(), Error> {
+    let mut raised = BTreeSet::new();
+    for kind in [Kind::Pull, Kind::Push] {
+        if after.longest(kind) > before.longest(kind) {
+            raised.insert(if kind == Kind::Push { "/policy/max_ttl_push" } else { "/policy/max_ttl_pull" });
+        }
+    }
+    if !after.ip_allow.within(&before.ip_allow) {
+        raised.insert("/policy/ip_allow");
+    }
+    let raised: Vec<_> = raised
+        .into_iter()
+        .map(|field| Invalid::new(field, "an owner only lowers this; the operator raises it"))
+        .collect();
+    if raised.is_empty() { Ok(()) } else { Err(Error::Invalid(raised)) }
+}

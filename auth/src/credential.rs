@@ -1,0 +1,446 @@
+//! Credentials: a user name and a password that log in, to pull or to push, for a while.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+use storage::{Account, AccountName, Time, key, record};
+
+use crate::{
+    account::{AccountRecord, AccountState, SHORTEST, check_text},
+    error::{Error, Invalid},
+    id::Id,
+    installation::Auth,
+    network::Networks,
+    page::{Listing, Page, one_page},
+    principal::{Actor, KeyHolder, user_name},
+    public::parse_patterns,
+    refusal::{Reason, Refusal},
+    revocation::{Ended, What},
+    role::Role,
+    scope::{Actions, Pattern},
+    secret::{Kind, Secret, SecretHash},
+};
+
+/// Who minted a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issuer {
+    /// What kind of authority.
+    #[serde(rename = "type")]
+    pub kind: IssuerKind,
+    /// Its id; sixteen `0` for the store.
+    pub id: Id,
+}
+
+/// What minted a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IssuerKind {
+    /// An access key.
+    Key,
+    /// Whoever works on the store itself.
+    Operator,
+}
+
+/// `auth/GEN/cred/ID`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CredentialRecord {
+    pub(crate) account: AccountName,
+    pub(crate) hash: SecretHash,
+    pub(crate) kind: Kind,
+    pub(crate) actions: Actions,
+    pub(crate) patterns: Vec<Pattern>,
+    #[serde(default, skip_serializing_if = "Networks::is_empty")]
+    pub(crate) ip_allow: Networks,
+    #[serde(default)]
+    pub(crate) label: String,
+    pub(crate) created: Time,
+    pub(crate) expires: Time,
+    pub(crate) by: Issuer,
+    /// Whatever's end ends this credential, the issuer first.
+    #[serde(default)]
+    pub(crate) parents: Vec<Id>,
+    /// `null`: the live repository. Anything else is not understood by this build, and refused.
+    #[serde(default)]
+    pub(crate) view: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked_at: Option<Time>,
+}
+
+/// A credential as lists show it; [`crate::render`] adds what follows from its secret.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Its id.
+    pub id: Id,
+    /// Its account.
+    pub account: AccountName,
+    /// `ACCOUNT.KIND.ID`.
+    pub username: String,
+    /// Pull or push.
+    pub kind: Kind,
+    /// What it may do.
+    pub actions: Actions,
+    /// Where.
+    pub repositories: Vec<Pattern>,
+    /// What people call it.
+    pub label: String,
+    /// When it was minted.
+    pub created_at: Time,
+    /// When it ends.
+    pub expires_at: Time,
+    /// When it was revoked, if it was.
+    pub revoked_at: Option<Time>,
+    /// Who minted it.
+    pub issuer: Issuer,
+}
+
+impl Credential {
+    fn new(id: Id, record: CredentialRecord) -> Self {
+        Self {
+            username: user_name(&record.account, record.kind, &id),
+            id,
+            account: record.account,
+            kind: record.kind,
+            actions: record.actions,
+            repositories: record.patterns,
+            label: record.label,
+            created_at: record.created,
+            expires_at: record.expires,
+            revoked_at: record.revoked_at,
+            issuer: record.by,
+        }
+    }
+}
+
+/// A credential that was just minted, with its secret: shown once.
+#[derive(Debug, Clone)]
+pub struct Minted {
+    /// The credential.
+    pub credential: Credential,
+    /// Its password.
+    pub secret: Secret,
+}
+
+/// The one request to mint, wherever it comes from.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MintRequest {
+    /// `pull` or `push`.
+    pub kind: String,
+    /// Patterns; absent: all that the key reaches.
+    pub repositories: Option<Vec<String>>,
+    /// Absent: the kind's.
+    pub actions: Option<Vec<String>>,
+    /// Absent: 12 h to pull, 4 h to push, or the most that is allowed if that is less.
+    pub ttl_seconds: Option<u64>,
+    /// What people call it.
+    pub label: Option<String>,
+    /// CIDR texts.
+    pub ip_allow: Option<Vec<String>>,
+    /// A credential of the same issuer that ends in ten minutes.
+    pub replaces: Option<String>,
+}
+
+/// A checked request.
+struct Order {
+    kind: Kind,
+    patterns: Vec<Pattern>,
+    actions: Actions,
+    ip_allow: Networks,
+    label: String,
+    ttl: TimeDelta,
+    replaces: Option<Id>,
+}
+
+/// What is left to a credential once another replaces it.
+const REPLACED_FOR: TimeDelta = TimeDelta::minutes(10);
+const NO_CREDENTIAL: Error = Error::NotFound { what: "credential" };
+
+fn default_ttl(kind: Kind) -> u64 {
+    if kind == Kind::Push { 4 * 3600 } else { 12 * 3600 }
+}
+
+/// Holds a request against key and account policy. An excess is an error, because a mint is explicit.
+fn check(request: &MintRequest, account: &AccountRecord, key: Option<&KeyHolder>, now: Time) -> Result<Order, Error> {
+    let mut invalid = Vec::new();
+    let kind = match request.kind.as_str() {
+        "pull" => Kind::Pull,
+        "push" => Kind::Push,
+        _ => return Err(Error::Invalid(vec![Invalid::new("/kind", "pull or push")])),
+    };
+    if let Some(key) = key
+        && key.role == Role::Installer
+        && kind != Kind::Pull
+    {
+        return Err(Refusal::Denied(Reason::Role(key.role)).into());
+    }
+
+    let everything = Pattern::everything(&account.name);
+    let reach: &[Pattern] = key.map_or(std::slice::from_ref(&everything), |key| &key.patterns);
+    let patterns = match &request.repositories {
+        None => reach.to_vec(),
+        Some(texts) if texts.is_empty() => {
+            invalid
+                .push(Invalid::new("/repositories", "one pattern at least; leave it out for all that the key reaches"));
+            Vec::new()
+        }
+        Some(texts) => parse_patterns(&account.name, "/repositories", texts)
+            .map_err(|more| invalid.extend(more))
+            .unwrap_or_default(),
+    };
+    for (i, pattern) in patterns.iter().enumerate() {
+        if !reach.iter().any(|own| own.covers(pattern)) {
+            invalid.push(Invalid::new(format!("/repositories/{i}"), "outside the patterns of this key"));
+        }
+    }
+
+    let usual = if kind == Kind::Push { Actions::PUSH.closed() } else { Actions::PULL };
+    let most = if kind == Kind::Push { Actions::ALL } else { Actions::PULL };
+    let allowed = key.map_or(Actions::ALL, |key| key.actions).intersection(most);
+    let mut actions = usual.intersection(allowed);
+    if let Some(names) = &request.actions {
+        actions = Actions::NONE;
+        for (i, name) in names.iter().enumerate() {
+            let field = format!("/actions/{i}");
+            match Actions::named(name) {
+                None => invalid.push(Invalid::new(field, "pull, push or delete")),
+                Some(action) if !most.contains(action) => {
+                    invalid.push(Invalid::new(field, "not an action of a pull credential"));
+                }
+                Some(action) if !allowed.contains(action) => {
+                    invalid.push(Invalid::new(field, "this key may not give it; a key made with --delete may"));
+                }
+                Some(action) => actions = actions.union(action.closed()),
+            }
+        }
+    }
+    if actions.is_empty() && invalid.is_empty() {
+        invalid.push(Invalid::new("/actions", "one action at least"));
+    }
+
+    let ttl = check_ttl(request, account, key, kind, now).map_err(|wrong| invalid.push(wrong)).unwrap_or_default();
+    let label = request.label.clone().unwrap_or_default();
+    invalid.extend(check_text("/label", &label));
+    let ip_allow = Networks::parse(request.ip_allow.as_deref().unwrap_or_default())
+        .map_err(|(i, rule)| invalid.push(Invalid::new(format!("/ip_allow/{i}"), rule)))
+        .unwrap_or_default();
+    let replaces = request.replaces.as_deref().map(str::parse).transpose();
+    let replaces = replaces
+        .map_err(|wrong: crate::NotAnId| invalid.push(Invalid::new("/replaces", wrong.to_string())))
+        .unwrap_or_default();
+    if invalid.is_empty() {
+        Ok(Order { kind, patterns, actions, ip_allow, label, ttl, replaces })
+    } else {
+        Err(Error::Invalid(invalid))
+    }
+}
+
+fn check_ttl(
+    request: &MintRequest,
+    account: &AccountRecord,
+    key: Option<&KeyHolder>,
+    kind: Kind,
+    now: Time,
+) -> Result<TimeDelta, Invalid> {
+    let mut most = account.policy.longest(kind);
+    if let Some(key) = key {
+        most = most.min(key.max_ttl.unwrap_or(u64::MAX));
+        // A credential does not outlive the key that answers for it.
+        if let Some(left) = key.expires.map(|end| (end - now).num_seconds()) {
+            most = most.min(u64::try_from(left).unwrap_or_default());
+        }
+    }
+    let seconds = match request.ttl_seconds {
+        None => default_ttl(kind).min(most),
+        Some(seconds) if (SHORTEST..=most).contains(&seconds) => seconds,
+        Some(_) => return Err(Invalid::new("/ttl_seconds", format!("{SHORTEST} to {most} seconds"))),
+    };
+    Ok(TimeDelta::seconds(i64::try_from(seconds).unwrap_or_default()))
+}
+
+/// `auth/GEN/count/KEYID`: how many credentials of a key end in which hour. A revoked one counts until it would have ended.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Counts {
+    hours: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    fn hour(at: Time) -> String {
+        at.format("%Y%m%d%H").to_string()
+    }
+
+    /// Forgets the hours that are over.
+    fn tidy(&mut self, now: Time) {
+        self.hours = self.hours.split_off(&Self::hour(now));
+    }
+
+    fn live(&self) -> u64 {
+        self.hours.values().sum()
+    }
+
+    fn add(&mut self, expires: Time) {
+        *self.hours.entry(Self::hour(expires)).or_default() += 1;
+    }
+
+    fn remove(&mut self, expires: Time) {
+        let hour = Self::hour(expires);
+        if let Some(count) = self.hours.get_mut(&hour) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.hours.remove(&hour);
+            }
+        }
+    }
+}
+
+impl Auth {
+    /// Mints a credential. Its reach lies within the request, the key and the account's policy.
+    pub async fn mint(&self, actor: &Actor, name: &AccountName, request: &MintRequest) -> Result<Minted, Error> {
+        let minter = actor.changes_in(name, &[Role::Owner, Role::Publisher, Role::Installer])?;
+        let by = minter.map_or_else(
+            || Issuer { kind: IssuerKind::Operator, id: Id::operator() },
+            |key| Issuer { kind: IssuerKind::Key, id: key.id.clone() },
+        );
+        if minter.is_some() {
+            self.mints.take(by.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
+        }
+        let account_record = self.living(name).await?.value;
+        if account_record.state == AccountState::Suspended {
+            return Err(Refusal::Denied(Reason::Suspended { account: name.clone() }).into());
+        }
+        let now = self.clock.now();
+        let order = check(request, &account_record, minter, now)?;
+        let account = account_record.account();
+        let replaced = match &order.replaces {
+            Some(id) => Some((id, self.replaceable(&account, id, &by).await?)),
+            None => None,
+        };
+        let expires = now + order.ttl;
+        // One that was replaced before has left the count already.
+        let makes_room = replaced.as_ref().map(|(_, record)| record.expires).filter(|&end| end > now + REPLACED_FOR);
+        self.count(&account, &by.id, expires, makes_room).await?;
+
+        let id = Id::new(now);
+        let secret = self.secrets.mint(order.kind, account.generation(), &id);
+        let fresh = CredentialRecord {
+            account: name.clone(),
+            hash: secret.hash(),
+            kind: order.kind,
+            actions: order.actions,
+            patterns: order.patterns,
+            ip_allow: order.ip_allow,
+            label: order.label,
+            created: now,
+            expires,
+            parents: minter.map(|key| key.id.clone()).into_iter().collect(),
+            by,
+            view: None,
+            revoked_at: None,
+        };
+        let written = record::create(&*self.records, &key::credential(&account, id.as_str()), fresh).await?;
+        if let Some((old, _)) = replaced {
+            // No log entry: every cache reads a record again within five minutes, long before these ten are over.
+            let old = key::credential(&account, old.as_str());
+            record::modify(&*self.records, &old, |record: &mut CredentialRecord| {
+                let earlier = record.expires.min(now + REPLACED_FOR);
+                Ok::<_, Error>(std::mem::replace(&mut record.expires, earlier) != earlier)
+            })
+            .await?;
+        }
+        tracing::info!(event = "credential.mint", account = %name, credential = %id, kind = order.kind.as_str(), actor = actor.label(), "credential was minted");
+        Ok(Minted { credential: Credential::new(id, written.value), secret })
+    }
+
+    /// The credential that is to be replaced, which must be the same issuer's.
+    async fn replaceable(&self, account: &Account, id: &Id, by: &Issuer) -> Result<CredentialRecord, Error> {
+        let found = record::read::<CredentialRecord>(&*self.records, &key::credential(account, id.as_str())).await?;
+        let own = found.map(|document| document.value).filter(|record| record.by == *by);
+        own.ok_or_else(|| Error::Invalid(vec![Invalid::new("/replaces", "not a credential that this key minted")]))
+    }
+
+    /// Counts one more live credential of an issuer, in the place of the one that it replaces.
+    async fn count(&self, account: &Account, issuer: &Id, expires: Time, replaced: Option<Time>) -> Result<(), Error> {
+        let now = self.clock.now();
+        let most = self.settings.live_credentials_per_key;
+        let count_key = key::credential_count(account, issuer.as_str());
+        let add = |counts: &mut Counts| {
+            counts.tidy(now);
+            replaced.into_iter().for_each(|expires| counts.remove(expires));
+            if counts.live() >= most {
+                return Err(Error::Limit(format!(
+                    "this key has {most} live credentials, the most that one key may have: wait for some to end, or mint with \
+                     `replaces`"
+                )));
+            }
+            counts.add(expires);
+            Ok(true)
+        };
+        for _ in 0..2 {
+            if record::modify(&*self.records, &count_key, add).await?.is_some() {
+                return Ok(());
+            }
+            match record::create(&*self.records, &count_key, Counts::default()).await {
+                Ok(_) | Err(storage::Error::Conflict) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Err(storage::Error::unavailable("a count of credentials comes and goes").into())
+    }
+
+    /// The credentials of an account, oldest first; those that ended long ago are gone. Owner, publisher and viewer.
+    pub async fn list_credentials(
+        &self,
+        actor: &Actor,
+        name: &AccountName,
+        page: &Page,
+    ) -> Result<Listing<Credential>, Error> {
+        actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Viewer])?;
+        let account = self.living(name).await?.value.account();
+        one_page::<CredentialRecord, _>(&*self.records, &key::credentials(&account), page, |id, document| {
+            Some(Credential::new(id.parse().ok()?, document.value))
+        })
+        .await
+    }
+
+    /// One credential. Owner, publisher and viewer.
+    pub async fn get_credential(&self, actor: &Actor, name: &AccountName, id: &Id) -> Result<Credential, Error> {
+        actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Viewer])?;
+        let account = self.living(name).await?.value.account();
+        let found = record::read::<CredentialRecord>(&*self.records, &key::credential(&account, id.as_str())).await?;
+        Ok(Credential::new(id.clone(), found.ok_or(NO_CREDENTIAL)?.value))
+    }
+
+    /// Ends a credential within the bound. An owner any, a publisher what lies within its patterns, an installer what it
+    /// minted. Repeatable: [`Error::Store`] means it may not be told everywhere yet, so ask again.
+    pub async fn revoke_credential(&self, actor: &Actor, name: &AccountName, id: &Id) -> Result<Ended, Error> {
+        let by = actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Installer])?;
+        let account = self.living(name).await?.value.account();
+        self.admit_revocation(account.generation())?;
+        let now = self.clock.now();
+        record::modify(&*self.records, &key::credential(&account, id.as_str()), |record: &mut CredentialRecord| {
+            if let Some(key) = by
+                && !may_revoke(key, record)
+            {
+                return Err(Error::from(Refusal::Denied(Reason::Role(key.role))));
+            }
+            let living = record.revoked_at.is_none();
+            record.revoked_at = record.revoked_at.or(Some(now));
+            Ok(living)
+        })
+        .await?
+        .ok_or(NO_CREDENTIAL)?;
+        let effective_by = self.log_end(account.generation(), What::Subject(id.clone())).await?;
+        tracing::info!(event = "credential.revoke", account = %name, credential = %id, actor = actor.label(), "credential was revoked");
+        Ok(Ended { effective_by })
+    }
+}
+
+fn may_revoke(key: &KeyHolder, record: &CredentialRecord) -> bool {
+    let own = record.by.id == key.id;
+    match key.role {
+        Role::Owner => true,
+        Role::Publisher => own || record.patterns.iter().all(|p| key.patterns.iter().any(|wide| wide.covers(p))),
+        Role::Installer => own,
+        Role::Viewer => false,
+    }
+}

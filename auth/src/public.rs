@@ -1,0 +1,177 @@
+//! What an account lets anybody pull.
+
+use serde::{Deserialize, Serialize};
+use storage::{Account, AccountName, Generation, RepositoryName, key, record};
+
+use crate::{
+    account::AccountState,
+    error::{Error, Invalid},
+    installation::Auth,
+    principal::{Actor, Public, PublicAccount},
+    refusal::Refusal,
+    revocation::What,
+    role::Role,
+    scope::Pattern,
+};
+
+/// `sys/public`: the accounts that have something public, and nothing else. An account that has nothing is never read for a
+/// stranger.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct PublicAccounts {
+    accounts: Vec<(AccountName, Generation)>,
+}
+
+/// `auth/GEN/public`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct PublicRecord {
+    patterns: Vec<Pattern>,
+    /// Whether a public service of the account may be pulled anonymously.
+    #[serde(default)]
+    release: bool,
+}
+
+/// What is public, as the API shows and takes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicDocument {
+    /// Patterns of repositories that anybody may pull from.
+    pub patterns: Vec<String>,
+}
+
+/// Most public patterns of an account.
+const MOST: usize = 256;
+
+/// Reads patterns of one account; each bad one is told with its place.
+pub(crate) fn parse_patterns(
+    account: &AccountName,
+    field: &str,
+    texts: &[String],
+) -> Result<Vec<Pattern>, Vec<Invalid>> {
+    if texts.len() > MOST {
+        return Err(vec![Invalid::new(field, format!("at most {MOST} patterns"))]);
+    }
+    let (mut patterns, mut invalid) = (Vec::new(), Vec::new());
+    for (i, text) in texts.iter().enumerate() {
+        let wrong = |message: String| Invalid::new(format!("{field}/{i}"), message);
+        match text.parse::<Pattern>() {
+            Ok(pattern) if pattern.is_of(account) => patterns.push(pattern),
+            Ok(_) => invalid.push(wrong(format!("a pattern of this account begins with {account}/"))),
+            Err(error) => invalid.push(wrong(error.to_string())),
+        }
+    }
+    if invalid.is_empty() { Ok(patterns) } else { Err(invalid) }
+}
+
+impl Auth {
+    /// What is public in an account: the owner and a viewer read it, and the operator on the store.
+    pub async fn get_public(&self, actor: &Actor, name: &AccountName) -> Result<PublicDocument, Error> {
+        actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Viewer])?;
+        let account = self.living(name).await?.value.account();
+        let found = record::read::<PublicRecord>(&*self.records, &key::public(&account)).await?;
+        let patterns = found.map(|document| document.value.patterns).unwrap_or_default();
+        Ok(PublicDocument { patterns: patterns.iter().map(Pattern::to_string).collect() })
+    }
+
+    /// Says what is public in an account from now on; the owner's. What goes private does so within the bound.
+    pub async fn set_public(
+        &self,
+        actor: &Actor,
+        name: &AccountName,
+        document: &PublicDocument,
+    ) -> Result<PublicDocument, Error> {
+        let key = actor.changes_in(name, &[Role::Owner])?;
+        let patterns = parse_patterns(name, "/patterns", &document.patterns).map_err(Error::Invalid)?;
+        if let Some(key) = key
+            && let Some(outside) = patterns.iter().position(|p| !key.patterns.iter().any(|own| own.covers(p)))
+        {
+            let field = format!("/patterns/{outside}");
+            return Err(Error::Invalid(vec![Invalid::new(field, "outside the patterns of this key")]));
+        }
+        let account = self.living(name).await?.value.account();
+        let public_key = key::public(&account);
+        let mut narrower = false;
+        let changed = record::modify(&*self.records, &public_key, |record: &mut PublicRecord| {
+            narrower = record.patterns.iter().any(|old| !patterns.iter().any(|new| new.covers(old)));
+            let same = record.patterns == patterns;
+            record.patterns.clone_from(&patterns);
+            Ok::<_, Error>(!same)
+        })
+        .await?;
+        if changed.is_none() {
+            let fresh = PublicRecord { patterns: patterns.clone(), release: false };
+            match record::create(&*self.records, &public_key, fresh).await {
+                Ok(_) => {}
+                Err(storage::Error::Conflict) => {
+                    return Err(storage::Error::unavailable("what is public is changed by too many at once").into());
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        if patterns.is_empty() {
+            self.unlist_public(&account).await?;
+        } else {
+            self.list_public(&account).await?;
+        }
+        if narrower {
+            self.log_end(account.generation(), What::Public).await?;
+        }
+        tracing::info!(event = "repo.public", account = %name, actor = actor.label(), patterns = patterns.len(), "public patterns were set");
+        Ok(PublicDocument { patterns: patterns.iter().map(Pattern::to_string).collect() })
+    }
+
+    async fn list_public(&self, account: &Account) -> Result<(), Error> {
+        let entry = (account.name().clone(), account.generation().clone());
+        let listed = record::modify(&*self.records, &key::public_accounts(), |list: &mut PublicAccounts| {
+            let absent = !list.accounts.contains(&entry);
+            if absent {
+                list.accounts.push(entry.clone());
+            }
+            Ok::<_, Error>(absent)
+        })
+        .await?;
+        if listed.is_none() {
+            let first = PublicAccounts { accounts: vec![entry] };
+            match record::create(&*self.records, &key::public_accounts(), first).await {
+                Ok(_) => {}
+                // Somebody else's was first: add to that. It is never removed again, so this ends.
+                Err(storage::Error::Conflict) => return Box::pin(self.list_public(account)).await,
+                Err(other) => return Err(other.into()),
+            }
+        }
+        self.public.forget();
+        Ok(())
+    }
+
+    pub(crate) async fn unlist_public(&self, account: &Account) -> Result<(), Error> {
+        record::modify(&*self.records, &key::public_accounts(), |list: &mut PublicAccounts| {
+            let before = list.accounts.len();
+            list.accounts.retain(|(_, generation)| generation != account.generation());
+            Ok::<_, Error>(list.accounts.len() != before)
+        })
+        .await?;
+        self.public.forget();
+        Ok(())
+    }
+
+    /// What is public now in the account that a name belongs to.
+    pub(crate) async fn public_for(&self, name: &RepositoryName) -> Result<Public, Refusal> {
+        let read = async {
+            let found = record::read::<PublicAccounts>(&*self.records, &key::public_accounts()).await?;
+            Ok::<_, storage::Error>(found.map(|document| document.value).unwrap_or_default())
+        };
+        let listed = self.public.get(&*self.clock, self.settings.bound, read).await?;
+        let Some((name, generation)) = listed.accounts.iter().find(|(listed, _)| listed == name.account()) else {
+            return Ok(Public::default());
+        };
+        let Some(record) = self.account_record(name).await?.map(|document| document.value) else {
+            return Ok(Public::default());
+        };
+        let open = matches!(record.state, AccountState::Active | AccountState::ReadOnly);
+        if !open || record.generation != *generation {
+            return Ok(Public::default());
+        }
+        let account = record.account();
+        let found = record::read::<PublicRecord>(&*self.records, &key::public(&account)).await?;
+        Ok(Public(found.map(|document| PublicAccount { account, patterns: document.value.patterns })))
+    }
+}

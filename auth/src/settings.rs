@@ -1,0 +1,39 @@
+use std::time::Duration;
+
+use crate::{limit::Rate, seal::SealKey};
+
+/// What an operator may set of this crate.
+#[derive(Debug)]
+pub struct Settings {
+    /// Seals private keys and MAC roots at rest.
+    pub seal_key: Option<SealKey>,
+    /// No write of any account goes on (`serve --read-only`).
+    pub read_only: bool,
+    /// How long a revoked right may live on, at most; 2 to 60 seconds.
+    pub bound: Duration,
+    /// Failing requests of one address.
+    pub failures: Rate,
+    /// Token requests of one credential.
+    pub token_requests: Rate,
+    /// Mints of one key.
+    pub mints: Rate,
+    /// Rights ended in one account.
+    pub revocations: Rate,
+    /// Live credentials of one key.
+    pub live_credentials_per_key: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seal_key: None,
+            read_only: false,
+            bound: Duration::from_secs(5),
+            failures: Rate { burst: 60.0, per_second: 1.0 },
+            token_requests: Rate { burst: 200.0, per_second: 200.0 },
+            mints: Rate { burst: 100.0, per_second: 10.0 },
+            revocations: Rate { burst: 5.0, per_second: 5.0 },
+            live_credentials_per_key: 10_000,
+        }
+    }
+}
