@@ -4,21 +4,14 @@
 //! What a step needs hangs on [`App`], a struct of handles that is built once by [`start`]; what a function touches is in its
 //! signature. Below this crate nobody speaks HTTP.
 
-pub mod access;
-pub mod api;
 pub mod body;
 mod cli;
-mod error;
 pub mod hosts;
-pub mod oci;
 pub mod open;
 pub mod operations;
-mod pipeline;
-mod presented;
+pub mod remote;
 pub mod server;
 pub mod telemetry;
-mod token;
-mod view;
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
@@ -153,7 +146,9 @@ async fn bind_operations(wanted: config::Operations) -> Result<Option<Listener>,
         config::Operations::Default(address) => match Listener::bind("operations", address).await {
             Ok(listener) => Ok(Some(listener)),
             Err(error) if error.is_taken() => {
-                tracing::warn!("{address} is taken, so there is no operations listener; name another with --operations");
+                tracing::warn!(
+                    "{address} is taken, so there is no operations listener; name another with --operations"
+                );
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -173,4 +168,17 @@ fn checks(opened: &open::Opened) -> Vec<(&'static str, Check)> {
 /// The command line with a clock of the caller's: the program passes the system's, the program of the tests one that it can set.
 pub fn main_with(clock: Arc<dyn Clock>) -> ExitCode {
     cli::main(clock)
+}
+
+impl server::Handler for App {
+    async fn handle(
+        self: Arc<Self>,
+        request: http::Request<hyper::body::Incoming>,
+        _: server::Peer,
+    ) -> http::Response<body::Body> {
+        match request.uri().path() {
+            "/" => operations::root(&self.hosts),
+            path => self.readiness.public(path).await.unwrap_or_else(operations::not_found),
+        }
+    }
 }

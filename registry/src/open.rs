@@ -31,9 +31,9 @@ pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<
             let folder = opening.await.map_err(Error::unavailable)??;
             Ok(Opened { records: folder.records.clone(), bytes: folder.bytes.clone(), _folder: folder })
         }
-        Store::Remote { url, .. } => Err(Error::Refused(format!(
-            "{url}: this build serves folders alone; name one with --data"
-        ))),
+        Store::Remote { url, .. } => {
+            Err(Error::Refused(format!("{url}: this build serves folders alone; name one with --data")))
+        }
     }
 }
 

@@ -338,7 +338,7 @@ impl Handler for Operations {
             "/readyz" => self.readiness.detail().await,
             path => match self.readiness.public(path).await {
                 Some(response) => response,
-                None => text(StatusCode::NOT_FOUND, "/healthz, /readyz and /metrics are here\n".to_owned()),
+                None => not_found(),
             },
         }
     }
@@ -346,9 +346,19 @@ impl Handler for Operations {
 
 /// `GET /`: what this is, for whoever opens it in a browser.
 pub(crate) fn root(hosts: &crate::hosts::Hosts) -> Response<Body> {
-    let version = env!("CARGO_PKG_VERSION");
-    let host = hosts.canonical().host();
-    text(StatusCode::OK, format!("Hythe {version}, an OCI registry: docker login {host}\nDocumentation: {DOCS}\n"))
+    let document = serde_json::json!({
+        "name": "hythe",
+        "version": env!("CARGO_PKG_VERSION"),
+        "docs": format!("{}/api/v1/openapi.json", hosts.canonical()),
+    });
+    let mut response = text(StatusCode::OK, format!("{document}\n"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// No such path.
+pub(crate) fn not_found() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "not found\n".to_owned())
 }
 
 fn text(status: StatusCode, text: String) -> Response<Body> {

@@ -74,7 +74,8 @@ impl Remote {
     }
 
     async fn call(&self, method: Method, path: &str, document: Option<&Value>) -> Result<Value, Error> {
-        let unreachable = |source: reqwest::Error| Error::Unreachable { url: self.url.clone(), source: source.without_url() };
+        let unreachable =
+            |source: reqwest::Error| Error::Unreachable { url: self.url.clone(), source: source.without_url() };
         let request = self.client.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(self.key.reveal());
         let request = match document {
             Some(document) => request.json(document),

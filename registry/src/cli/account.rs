@@ -101,7 +101,10 @@ pub(super) async fn run(command: Account, clock: Arc<dyn Clock>) -> Result<(), F
             let store = OnStore::open(&command.on.settings, clock).await?;
             let new = NewAccount { name: command.name.to_string(), display: command.display };
             let document = store.auth.create_account(&Actor::Store, &new).await?;
-            command.on.output.print(&document, |d| format!("account {} was made; next: hythe key create {}", d.name, d.name))?;
+            command
+                .on
+                .output
+                .print(&document, |d| format!("account {} was made; next: hythe key create {}", d.name, d.name))?;
         }
         Account::List(on) => {
             let store = OnStore::open(&on.settings, clock).await?;

@@ -27,11 +27,13 @@ pub(super) enum Credential {
     Revoke(Revoke),
 }
 
+const URL_HELP: &str = "The server; HYTHE_KEY holds the access key [env: HYTHE_URL] [default: http://127.0.0.1:5080]";
+
 /// Where the command works.
 #[derive(Debug, Args)]
 struct Where {
-    /// The server; HYTHE_KEY holds the access key [env: HYTHE_URL] [default: http://127.0.0.1:5080]
-    #[arg(long, value_name = "URL")]
+    // Its help is no doc comment: those are Markdown, in which names of variables would show their backticks.
+    #[arg(long, value_name = "URL", help = URL_HELP)]
     url: Option<PublicUrl>,
     #[command(flatten)]
     settings: Settings<false>,
@@ -165,7 +167,8 @@ pub(super) async fn run(command: Credential, clock: Arc<dyn Clock>) -> Result<()
         Credential::List(command) => {
             let rows = match command.place.open(clock).await? {
                 Place::Store(store) => {
-                    let page = all(async |page| store.auth.list_credentials(&Actor::Store, &command.account, page).await);
+                    let page =
+                        all(async |page| store.auth.list_credentials(&Actor::Store, &command.account, page).await);
                     let host = store.host()?;
                     page.await?.into_iter().map(|c| document(&c.document(&host))).collect::<Result<_, _>>()?
                 }
@@ -298,7 +301,8 @@ fn row(document: &Value) -> [String; 6] {
 }
 
 fn shown(document: &Value) -> String {
-    let fields = ["username", "password", "host", "expires_at"].map(|field| format!("{field:<13} {}", text(document, field)));
+    let fields =
+        ["username", "password", "host", "expires_at"].map(|field| format!("{field:<13} {}", text(document, field)));
     let scope = ["actions", "repositories"].map(|field| format!("{field:<13} {}", list(document, field)));
     let logins = ["docker_login", "helm_login"].map(|field| text(document, field).to_owned());
     format!("{}\n{}\n\n{}\n", fields.join("\n"), scope.join("\n"), logins.join("\n"))
@@ -306,19 +310,16 @@ fn shown(document: &Value) -> String {
 
 /// The Secret under another name: the server renders it under its own.
 fn renamed(document: &Value, name: Option<&str>, namespace: Option<&str>) -> String {
-    let mut yaml = String::new();
+    let mut lines = Vec::new();
     for line in text(document, "kubernetes_secret").lines() {
-        match (line.strip_prefix("  name: "), name) {
-            (Some(_), Some(name)) => yaml += &format!("  name: {name}\n"),
-            _ => yaml += &format!("{line}\n"),
+        if !line.starts_with("  name: ") {
+            lines.push(line.to_owned());
+            continue;
         }
-        if line.starts_with("  name: ")
-            && let Some(namespace) = namespace
-        {
-            yaml += &format!("  namespace: {namespace}\n");
-        }
+        lines.push(name.map_or_else(|| line.to_owned(), |name| format!("  name: {name}")));
+        lines.extend(namespace.map(|namespace| format!("  namespace: {namespace}")));
     }
-    yaml
+    lines.join("\n") + "\n"
 }
 
 /// A name as Kubernetes has it (RFC 1123): nothing that YAML could take for anything else.
@@ -341,7 +342,9 @@ mod tests {
         assert_eq!(renamed(&document, None, None), yaml);
         let expected = "kind: Secret\nmetadata:\n  name: pull\n  namespace: shop\n  annotations:\n    a: b\n";
         assert_eq!(renamed(&document, Some("pull"), Some("shop")), expected);
-        assert!(kubernetes_name("a\n  b").is_err() && kubernetes_name("-a").is_err() && kubernetes_name("a.b-c").is_ok());
+        assert!(
+            kubernetes_name("a\n  b").is_err() && kubernetes_name("-a").is_err() && kubernetes_name("a.b-c").is_ok()
+        );
     }
 
     #[test]

@@ -105,9 +105,10 @@ pub(super) async fn run(command: Key, clock: Arc<dyn Clock>) -> Result<(), Failu
             let store = OnStore::open(&command.on.settings, clock).await?;
             let ended = store.auth.revoke_key(&Actor::Store, &command.account, &command.id).await?;
             let by = shown(ended.effective_by);
-            command.on.output.print(&ended, |_| {
-                format!("key {} and what it minted are refused, everywhere by {by}", command.id)
-            })?;
+            command
+                .on
+                .output
+                .print(&ended, |_| format!("key {} and what it minted are refused, everywhere by {by}", command.id))?;
         }
     }
     Ok(())

@@ -66,7 +66,10 @@ pub(super) async fn run(command: OperatorKey, clock: Arc<dyn Clock>) -> Result<(
             let store = OnStore::open(&command.on.settings, clock).await?;
             let ended = store.auth.revoke_operator_key(&Actor::Store, &command.id).await?;
             let by = shown(ended.effective_by);
-            command.on.output.print(&ended, |_| format!("operator key {} is refused, everywhere by {by}", command.id))?;
+            command
+                .on
+                .output
+                .print(&ended, |_| format!("operator key {} is refused, everywhere by {by}", command.id))?;
         }
     }
     Ok(())

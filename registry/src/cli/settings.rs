@@ -1,6 +1,6 @@
 //! The settings as flags, made from the one table of `config`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::LazyLock};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use config::{Config, Kind, SETTINGS, Setting, Sources};
@@ -16,9 +16,26 @@ pub(crate) struct Settings<const ALL: bool> {
     files: Vec<(&'static Setting, String)>,
 }
 
+/// The names of a setting's flags, which clap wants for as long as the program lives.
+#[derive(Debug)]
+struct Flag {
+    setting: &'static Setting,
+    long: String,
+    /// The name of the flag that names a secret's file, as clap and as people know it.
+    file: (String, String),
+}
+
+static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
+    let flag = |setting: &'static Setting| {
+        let long = setting.flag();
+        Flag { setting, file: (format!("{}_file", setting.key), format!("{long}-file")), long }
+    };
+    SETTINGS.iter().map(flag).collect()
+});
+
 impl<const ALL: bool> Settings<ALL> {
-    fn taken() -> impl Iterator<Item = &'static Setting> {
-        SETTINGS.iter().filter(|setting| ALL || OF_THE_STORE.contains(&setting.key))
+    fn taken() -> impl Iterator<Item = &'static Flag> {
+        FLAGS.iter().filter(|flag| ALL || OF_THE_STORE.contains(&flag.setting.key))
     }
 
     /// Defaults, file, environment and these flags, checked.
@@ -42,11 +59,6 @@ impl<const ALL: bool> Settings<ALL> {
     }
 }
 
-/// The name of the flag that holds a secret's file, as clap knows it.
-fn file_id(setting: &Setting) -> String {
-    format!("{}_file", setting.key)
-}
-
 impl<const ALL: bool> Args for Settings<ALL> {
     fn augment_args(command: Command) -> Command {
         let file = Arg::new("config")
@@ -55,8 +67,9 @@ impl<const ALL: bool> Args for Settings<ALL> {
             .value_parser(clap::value_parser!(PathBuf))
             .help("Read settings from this file (TOML) [env: HYTHE_CONFIG]");
         let command = command.next_help_heading("Settings").arg(file);
-        Self::taken().fold(command, |command, setting| {
-            let flag = Arg::new(setting.key).long(setting.flag()).value_name(setting.placeholder);
+        Self::taken().fold(command, |command, names| {
+            let setting = names.setting;
+            let flag = Arg::new(setting.key).long(names.long.as_str()).value_name(setting.placeholder);
             let help = format!("{} [env: {}]", setting.help, setting.variable());
             let flag = match setting.kind {
                 Kind::Value | Kind::Secret => flag.action(ArgAction::Set).help(help),
@@ -66,10 +79,11 @@ impl<const ALL: bool> Args for Settings<ALL> {
             if setting.kind != Kind::Secret {
                 return command.arg(flag);
             }
-            let by_file = Arg::new(file_id(setting))
-                .long(format!("{}-file", setting.flag()))
-                .value_name("FILE")
-                .help(format!("{}, read from this file [env: {}_FILE]", setting.help, setting.variable()));
+            let by_file = Arg::new(names.file.0.as_str()).long(names.file.1.as_str()).value_name("FILE").help(format!(
+                "{}, read from this file [env: {}_FILE]",
+                setting.help,
+                setting.variable()
+            ));
             command.arg(flag).arg(by_file)
         })
     }
@@ -82,12 +96,13 @@ impl<const ALL: bool> Args for Settings<ALL> {
 impl<const ALL: bool> FromArgMatches for Settings<ALL> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut settings = Self { file: matches.get_one::<PathBuf>("config").cloned(), ..Self::default() };
-        for setting in Self::taken() {
+        for names in Self::taken() {
+            let setting = names.setting;
             if let Some(values) = matches.get_many::<String>(setting.key) {
                 settings.values.push((setting, values.cloned().collect()));
             }
             if setting.kind == Kind::Secret
-                && let Some(path) = matches.get_one::<String>(&file_id(setting))
+                && let Some(path) = matches.get_one::<String>(&names.file.0)
             {
                 settings.files.push((setting, path.clone()));
             }
