@@ -21,6 +21,12 @@ use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
 #[error("log.filter: {0}; expected a level like info, or target=level directives")]
 pub struct Error(#[from] tracing_subscriber::filter::ParseError);
 
+/// Whether the settings of the log can be used.
+pub fn check(log: &Log) -> Result<(), Error> {
+    EnvFilter::try_new(&log.filter)?;
+    Ok(())
+}
+
 /// Starts the log. A process that has one already keeps it.
 pub fn init(log: &Log) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&log.filter)?;
