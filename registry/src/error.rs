@@ -199,7 +199,7 @@ fn stored(error: &Error) -> Answer {
                 Answer::new(S::REQUEST_TIMEOUT, C::SizeInvalid, stalled.to_string())
             }
             Some(gone @ Interrupted::Gone(_)) => Answer::new(S::BAD_REQUEST, C::SizeInvalid, gone.to_string()),
-            Some(_) | None => say(S::SERVICE_UNAVAILABLE, C::Unavailable).with(header::RETRY_AFTER, "1"),
+            None => say(S::SERVICE_UNAVAILABLE, C::Unavailable).with(header::RETRY_AFTER, "1"),
         },
         Error::Unknown(_) | Error::Corrupt { .. } | Error::Refused(_) => {
             Answer::new(S::INTERNAL_SERVER_ERROR, C::Unknown, "the registry failed; its log has the reason")

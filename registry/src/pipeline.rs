@@ -21,7 +21,6 @@ use crate::{
     App, api,
     body::{self, Body},
     error::{self, Failure},
-    hosts::Accepted,
     oci::{
         API_VERSION, Answered, Query, blob, manifest, referrer,
         route::{self, Operation, OperationKind, RouteError},
@@ -185,7 +184,7 @@ async fn answer(
     match operation {
         Operation::Root => Ok(crate::operations::root(&app.hosts)),
         Operation::Jwks => Ok(token::jwks(app).await?),
-        Operation::TokenGet => token::get(app, parts, &query, &authorization, &host).await,
+        Operation::TokenGet => token::get(app, &query, &authorization, &host).await,
         Operation::TokenPost => token::post(app, parts, &query, &authorization, &host, body).await,
         Operation::Api => api::call(app, parts, body, &host, &mut known.credential).await,
         operation => {
@@ -233,9 +232,7 @@ async fn protocol(
             };
             blob::head(store, &asker, &digest).await
         }
-        Operation::BlobDelete(name, digest) => {
-            blob::delete(store, &authorize::<Delete>(who, &name)?, &digest).await
-        }
+        Operation::BlobDelete(name, digest) => blob::delete(store, &authorize::<Delete>(who, &name)?, &digest).await,
         Operation::ManifestGet(name, reference) | Operation::ManifestHead(name, reference) => {
             let permit = authorize::<Pull>(who, &name)?;
             manifest::get(store, &permit, view::resolve(&permit), &reference, headers).await
@@ -284,12 +281,7 @@ async fn protocol(
 }
 
 /// A push right, or for a token that has only just expired the right to finish a session that its own credential opened.
-fn upload_permit(
-    app: &App,
-    who: &Principal,
-    name: &RepositoryName,
-    id: &str,
-) -> Result<auth::Permit<Push>, Refusal> {
+fn upload_permit(app: &App, who: &Principal, name: &RepositoryName, id: &str) -> Result<auth::Permit<Push>, Refusal> {
     match opener_of(app, who, name, id) {
         Some(opener) => auth::authorize_upload(who, name, &opener),
         None => authorize::<Push>(who, name),
@@ -379,9 +371,4 @@ async fn drain(body: Option<ByteStream>) {
     };
     // Past the time the connection is simply closed.
     let _ = tokio::time::timeout(DRAIN_FOR, reading).await;
-}
-
-/// Where a request came from, as the token end-point and the API need it.
-pub(crate) fn origin(host: &Accepted) -> String {
-    format!("{}://{}", host.scheme, host.host)
 }

@@ -15,6 +15,7 @@ pub mod backend;
 pub mod blob;
 pub mod clock;
 mod error;
+pub mod generation;
 mod hash;
 pub mod key;
 pub mod manifest;
@@ -27,6 +28,7 @@ mod store;
 pub mod stream;
 pub mod tag;
 pub mod upload;
+pub mod verify;
 
 pub use clock::{Clock, Time};
 pub use error::{Error, Source};

@@ -94,8 +94,9 @@ pub async fn page(
     entries.truncate(PAGE);
     let next = entries.last().filter(|_| more).map(|last| last.name.clone());
 
-    let mut descriptors: Vec<Value> = futures::stream::iter(&entries)
-        .map(|entry| async { store.records().get_plain(&prefix.plain(&entry.name)).await })
+    let keys: Vec<PlainKey> = entries.iter().map(|entry| prefix.plain(&entry.name)).collect();
+    let mut descriptors: Vec<Value> = futures::stream::iter(keys)
+        .map(|key| async move { store.records().get_plain(&key).await })
         .buffered(PARALLEL)
         .try_filter_map(|found| async move { Ok(found.and_then(|found| serde_json::from_slice(&found.body).ok())) })
         .try_collect()

@@ -53,7 +53,9 @@ impl<'a> Query<'a> {
         name: &str,
         code: Code,
     ) -> Result<Option<T>, Failure> {
-        self.first(name).map(|text| text.parse().map_err(|error: storage::NameError| Failure::Bad(code, error.to_string()))).transpose()
+        self.first(name)
+            .map(|text| text.parse().map_err(|error: storage::NameError| Failure::Bad(code, error.to_string())))
+            .transpose()
     }
 }
 
@@ -79,6 +81,8 @@ pub(crate) fn text(headers: &HeaderMap, name: impl http::header::AsHeaderName) -
 /// Whether `If-None-Match` names this digest (RFC 9110 section 13.1.2; our ETags are digests).
 pub(crate) fn unchanged(headers: &HeaderMap, digest: &storage::Digest) -> bool {
     text(headers, http::header::IF_NONE_MATCH).is_some_and(|tags| {
-        tags.split(',').map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"')).any(|tag| tag == digest.as_str())
+        tags.split(',')
+            .map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'))
+            .any(|tag| tag == digest.as_str())
     })
 }

@@ -389,7 +389,9 @@ mod tests {
     #[test]
     fn a_repository_may_be_called_like_a_part_of_the_path() {
         let digest = format!("sha256:{}", "0".repeat(64));
-        for name in ["acme/blobs", "acme/manifests", "acme/tags", "acme/tags/list", "acme/blobs/uploads", "acme/referrers"] {
+        for name in
+            ["acme/blobs", "acme/manifests", "acme/tags", "acme/tags/list", "acme/blobs/uploads", "acme/referrers"]
+        {
             let parsed: RepositoryName = name.parse().unwrap();
             assert_eq!(get(&format!("/v2/{name}/tags/list")), Ok(Operation::Tags(parsed.clone())));
             let by_digest = get(&format!("/v2/{name}/blobs/{digest}"));
@@ -401,7 +403,8 @@ mod tests {
 
     #[test]
     fn path_tricks_are_no_names() {
-        for bad in ["acme/../beta", "acme/%2e%2e/beta", "acme%2fweb", "acme//web", "Acme/web", "acme/web/", "/acme/web"] {
+        for bad in ["acme/../beta", "acme/%2e%2e/beta", "acme%2fweb", "acme//web", "Acme/web", "acme/web/", "/acme/web"]
+        {
             let answer = get(&format!("/v2/{bad}/tags/list"));
             assert!(matches!(answer, Err(RouteError::Name(_))), "{bad}: {answer:?}");
         }
