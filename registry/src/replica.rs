@@ -14,7 +14,6 @@ use storage::{
     key,
     record::{self, Document},
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::server::shutdown::Tasks;
 
@@ -35,8 +34,8 @@ struct Replica {
     last_seen: Time,
 }
 
-/// Says that this server is there until the order to stop, then takes it back.
-pub(crate) fn announce(
+/// Says that this server is there, now and until the order to stop, then takes it back.
+pub(crate) async fn announce(
     tasks: &Tasks,
     records: Arc<dyn Records>,
     clock: Arc<dyn Clock>,
@@ -51,16 +50,17 @@ pub(crate) fn announce(
         read_only,
         last_seen: clock.now(),
     };
+    let id = storage::random_text(16);
+    let mut written: Option<Document<Replica>> = None;
+    try_to_say(&*records, &id, &own, &mut written, clock.now()).await;
     let stop = tasks.stop().clone();
     tasks.spawn(async move {
-        let id = storage::random_text(16);
-        let mut written: Option<Document<Replica>> = None;
-        while !stop.is_cancelled() {
-            let said = say(&*records, &id, &own, &mut written, clock.now()).await;
-            if let Err(error) = said {
-                tracing::debug!(error = &error as &dyn std::error::Error, "this server could not say that it is there");
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = stop.cancelled() => break,
             }
-            pause(&stop).await;
+            try_to_say(&*records, &id, &own, &mut written, clock.now()).await;
         }
         if let Some(document) = written
             && let Err(error) = records.remove(&key::replica(&id), document.version()).await
@@ -70,10 +70,16 @@ pub(crate) fn announce(
     });
 }
 
-async fn pause(stop: &CancellationToken) {
-    tokio::select! {
-        () = tokio::time::sleep(EVERY) => {}
-        () = stop.cancelled() => {}
+/// A server without its entry serves as well; the next minute brings another try.
+async fn try_to_say(
+    records: &dyn Records,
+    id: &str,
+    own: &Replica,
+    written: &mut Option<Document<Replica>>,
+    now: Time,
+) {
+    if let Err(error) = say(records, id, own, written, now).await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "this server could not say that it is there");
     }
 }
 
