@@ -136,3 +136,6 @@ fn checks(opened: &open::Opened) -> Vec<(&'static str, Check)> {
     });
     vec![("store", store)]
 }
+
+#[cfg(test)]
+mod tests;
