@@ -365,7 +365,9 @@ impl Auth {
         let count_key = key::credential_count(account, issuer.as_str());
         let add = |counts: &mut Counts| {
             counts.tidy(now);
-            replaced.into_iter().for_each(|expires| counts.remove(expires));
+            if let Some(expires) = replaced {
+                counts.remove(expires);
+            }
             if counts.live() >= most {
                 return Err(Error::Limit(format!(
                     "this key has {most} live credentials, the most that one key may have: wait for some to end, or mint with \

@@ -40,6 +40,9 @@ mod signing_key;
 mod time;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use access_key::{AccessKeyDocument, KeyState, NewKey, Shown};
 pub use account::{AccountChange, AccountDocument, AccountState, NewAccount, OnStale, Policy, PolicyChange};
 pub use credential::{Credential, Issuer, IssuerKind, MintRequest, Minted};
