@@ -1,1 +1,22 @@
-//! conformance
+//! Proof, through HTTP: a real server process, a client that sends exactly what it is told, and callers of every kind.
+//!
+//! - [`Harness`] spawns the binary under test on a free port of loopback with its own store, waits until it is ready and
+//!   kills it (SIGKILL) when dropped; it also runs the command line on the same store.
+//! - [`Actor`] names who may come: each becomes a [`Caller`] that can try any request.
+//! - [`Client`] is HTTP without opinions: raw paths, raw headers, raw bytes.
+//! - [`fixture`] makes images, charts, indexes, artifacts and hostile inputs from a seed, so that no two tests share bytes.
+//! - [`tools`] finds the real clients that `conformance/run` installs.
+//!
+//! The harness is test code outside `#[test]`: what cannot be set up ends the test with the reason.
+
+pub mod actor;
+pub mod client;
+pub mod fixture;
+pub mod harness;
+pub mod minio;
+pub mod push;
+pub mod tools;
+
+pub use actor::{AccountUnderTest, Actor, Caller, Credential};
+pub use client::{Answer, Client, Request};
+pub use harness::{Harness, Store};

@@ -12,19 +12,33 @@
 //! Start at [`backend`] for the two seams, [`key`] for the layout, [`upload`] for how bytes come in.
 
 pub mod backend;
+pub mod blob;
 pub mod clock;
 mod error;
+pub mod generation;
+mod hash;
 pub mod key;
+pub mod manifest;
+mod member;
 mod name;
 pub mod record;
+pub mod referrer;
+pub mod repository;
+mod store;
 pub mod stream;
+pub mod tag;
+pub mod upload;
+pub mod verify;
 
 pub use clock::{Clock, Time};
 pub use error::{Error, Source};
+pub use member::{hint, mount};
 pub use name::{
     Account, AccountName, Algorithm, Digest, Generation, NameError, Opener, Reference, Repository, RepositoryName, Tag,
     UploadId, UploadKeys, random_text,
 };
+
+pub use store::{Settings, Store};
 
 /// The right to read a repository. `auth`'s permits yield it; nothing else may make one (`clippy.toml`).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,184 @@
+//! From texts to a [`Config`]: every rule between settings, and every rule of one.
+
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use crate::{
+    ByteSize, Config, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin, Secret, Server,
+    Store, TlsFiles,
+    load::{Given, Layer},
+};
+
+const ADDRESS: &str = "expected an address and port, like 127.0.0.1:5080 or [::]:5080";
+
+pub(crate) fn check(settled: &Layer, effective: Vec<Effective>) -> Result<Config, Error> {
+    let read = Read(settled);
+    Ok(Config {
+        server: server(&read)?,
+        store: store(&read)?,
+        account: read.optional("account").map(|(_, text)| text.to_owned()),
+        seal_key: read.optional("seal_key").map(|(_, text)| Secret::new(text)),
+        limits: limits(&read)?,
+        log: Log {
+            filter: read.one("log.filter", |text| Ok::<_, &str>(text.to_owned()))?,
+            format: read.one("log.format", |text| match text {
+                "text" => Ok(LogFormat::Text),
+                "json" => Ok(LogFormat::Json),
+                _ => Err("expected text or json"),
+            })?,
+        },
+        effective,
+    })
+}
+
+fn server(read: &Read<'_>) -> Result<Server, Error> {
+    let tls = read.pair("tls_cert", "tls_key")?;
+    let tls = tls.map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() });
+    let by_default = read.0.get("operations").is_some_and(|given| given.origin == Origin::Default);
+    Ok(Server {
+        listen: read.one("listen", |text| text.parse::<SocketAddr>().map_err(|_| ADDRESS))?,
+        operations: read.one("operations", |text| match text {
+            "off" => Ok(Operations::Off),
+            text => match text.parse() {
+                Ok(address) if by_default => Ok(Operations::Default(address)),
+                Ok(address) => Ok(Operations::At(address)),
+                Err(_) => Err(format!("{ADDRESS}, or off")),
+            },
+        })?,
+        public_urls: read.list("public_url")?,
+        trusted_proxies: read.each("trusted_proxy", |text| {
+            let alone = || text.parse::<IpAddr>().map(IpNet::from);
+            text.parse::<IpNet>().or_else(|_| alone()).map_err(|_| "expected a network, like 10.0.0.0/8, or an address")
+        })?,
+        tls,
+        read_only: read.one("read_only", |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("expected true or false"),
+        })?,
+    })
+}
+
+fn store(read: &Read<'_>) -> Result<Store, Error> {
+    let url = read.optional("store");
+    let records = read.optional("records");
+    match (url, read.optional("data")) {
+        (Some((store, _)), Some((data, _))) if data.origin != Origin::Default => Err(Error::Conflict {
+            first: "data".to_owned(),
+            first_origin: data.origin.clone(),
+            second: "store".to_owned(),
+            second_origin: store.origin.clone(),
+        }),
+        (Some(_), _) => Ok(Store::Remote {
+            url: read.one("store", |text| {
+                let url = url::Url::parse(text).ok().filter(url::Url::has_host);
+                let url = url.filter(|url| url.password().is_none() && url.username().is_empty());
+                url.ok_or("expected the address of a bucket without credentials, like s3://bucket/prefix")
+            })?,
+            records: match records {
+                None => None,
+                Some(_) => Some(read.one("records", |text| {
+                    let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+                    path.map(PathBuf::from).ok_or("expected a SQLite file, like sqlite:/var/lib/hythe/records.sqlite")
+                })?),
+            },
+        }),
+        (None, data) => match (records, data) {
+            (Some((given, _)), _) => {
+                Err(Error::Alone { key: "records", origin: given.origin.clone(), needed: "store" })
+            }
+            (None, data) => Ok(Store::Folder(data.map_or("./data", |(_, path)| path).into())),
+        },
+    }
+}
+
+fn limits(read: &Read<'_>) -> Result<Limits, Error> {
+    // hyper takes no smaller buffer than 8 KiB, and a token alone may be 16 KiB long.
+    let header_size = |text: &str| {
+        let bytes = text.parse::<ByteSize>()?.bytes();
+        let fits = usize::try_from(bytes).ok().filter(|b| (8 << 10..=1 << 20).contains(b));
+        fits.ok_or_else(|| "8KiB to 1MiB".to_owned())
+    };
+    Ok(Limits {
+        connections: read.one("limits.connections", |text| {
+            text.parse().ok().filter(|&n| n > 0).ok_or("expected a number above 0")
+        })?,
+        header_size: read.one("limits.header_size", |text| header_size(text).map_err(|e| format!("expected {e}")))?,
+        header_timeout: read.time("limits.header_timeout")?,
+        idle_timeout: read.time("limits.idle_timeout")?,
+        body_timeout: read.time("limits.body_timeout")?,
+        drain_timeout: read.time("limits.drain_timeout")?,
+    })
+}
+
+struct Read<'a>(&'a Layer);
+
+impl Read<'_> {
+    /// A setting that may be absent, with the first of its values.
+    fn optional(&self, key: &'static str) -> Option<(&Given, &str)> {
+        let given = self.0.get(key)?;
+        given.values.first().map(|value| (given, value.as_str()))
+    }
+
+    fn invalid(key: &'static str, origin: &Origin, rule: impl Display) -> Error {
+        Error::Invalid { key, origin: origin.clone(), rule: rule.to_string() }
+    }
+
+    fn one<T, E: Display>(&self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, Error> {
+        match self.0.get(key).map(|given| (given, given.values.as_slice())) {
+            Some((given, [value])) => parse(value).map_err(|rule| Self::invalid(key, &given.origin, rule)),
+            Some((given, _)) => Err(Self::invalid(key, &given.origin, "expected one value")),
+            None => Err(Self::invalid(key, &Origin::Default, "it has no default; set it")),
+        }
+    }
+
+    fn each<T, E: Display>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> Result<Vec<T>, Error> {
+        let Some(given) = self.0.get(key) else { return Ok(Vec::new()) };
+        let parse = |value: &String| {
+            parse(value).map_err(|rule| Self::invalid(key, &given.origin, format!("{rule}; found {value:?}")))
+        };
+        given.values.iter().map(parse).collect()
+    }
+
+    fn list<T: FromStr<Err = String>>(&self, key: &'static str) -> Result<Vec<T>, Error> {
+        self.each(key, |text| text.parse::<T>().map_err(|rule| format!("expected {rule}")))
+    }
+
+    fn time(&self, key: &'static str) -> Result<Duration, Error> {
+        self.one(key, |text| match text.parse::<HumanDuration>() {
+            Ok(time) if time.duration() > Duration::ZERO => Ok(time.duration()),
+            Ok(_) => Err("expected more than nothing".to_owned()),
+            Err(rule) => Err(format!("expected {rule}")),
+        })
+    }
+
+    /// Two settings that are there together or not at all.
+    fn pair(&self, first: &'static str, second: &'static str) -> Result<Option<(&str, &str)>, Error> {
+        let alone = |key, given: &Given, needed| Error::Alone { key, origin: given.origin.clone(), needed };
+        match (self.optional(first), self.optional(second)) {
+            (Some((_, one)), Some((_, other))) => Ok(Some((one, other))),
+            (Some((given, _)), None) => Err(alone(first, given, second)),
+            (None, Some((given, _))) => Err(alone(second, given, first)),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_read_is_what_the_table_names() {
+        // A key misspelled in this file would be a setting that nobody can set.
+        let text = include_str!("check.rs");
+        for setting in crate::SETTINGS {
+            assert!(text.contains(&format!("\"{}\"", setting.key)), "{} is never read", setting.key);
+        }
+    }
+}

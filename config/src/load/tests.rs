@@ -1,0 +1,143 @@
+use std::io::Write;
+
+use super::*;
+use crate::{LogFormat, Operations, Store};
+
+fn variables(pairs: &'static [(&'static str, &'static str)]) -> Sources {
+    Sources::environment(move |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v)))
+}
+
+/// A file that exists as long as the test.
+struct File(PathBuf);
+
+impl File {
+    #[expect(clippy::disallowed_methods, reason = "a test of the loader needs a file")]
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hythe-config-{}-{name}", std::process::id()));
+        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn refused(sources: &Sources) -> String {
+    let text = load(sources).unwrap_err().to_string();
+    assert!(!text.contains('\n'), "{text}");
+    text
+}
+
+#[test]
+fn nothing_set_is_a_working_registry_in_data() {
+    let config = load(&Sources::isolated()).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:5080");
+    assert_eq!(config.server.operations, Operations::Default("127.0.0.1:5081".parse().unwrap()));
+    assert_eq!(config.store, Store::Folder("./data".into()));
+    assert_eq!(config.limits.header_size, 16 << 10);
+    assert!(config.account.is_none() && config.seal_key.is_none() && !config.server.read_only);
+}
+
+#[test]
+fn flags_win_over_variables_over_the_file_over_defaults() {
+    let file = File::new("order", "listen = '127.0.0.1:1'\noperations = 'off'\n[log]\nformat = 'json'\n");
+    let sources = variables(&[("HYTHE_LISTEN", "127.0.0.1:2"), ("HYTHE_LOG_FORMAT", "text")]);
+    let config = load(&sources.file(&file.0).set("listen", "127.0.0.1:3")).unwrap();
+    assert_eq!(config.server.listen.port(), 3);
+    assert_eq!(config.server.operations, Operations::Off);
+    assert_eq!(config.log.format, LogFormat::Text);
+    let listen = config.effective.iter().find(|e| e.key == "listen").unwrap();
+    assert_eq!(listen.origin.to_string(), "--listen");
+}
+
+#[test]
+fn a_list_is_comma_separated_in_a_variable() {
+    let config = load(&variables(&[("HYTHE_PUBLIC_URL", "https://a.example, http://b.example:81")])).unwrap();
+    let urls: Vec<String> = config.server.public_urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["https://a.example", "http://b.example:81"]);
+}
+
+#[test]
+fn an_empty_variable_is_no_setting() {
+    let config = load(&variables(&[("HYTHE_STORE", ""), ("HYTHE_LISTEN", "")])).unwrap();
+    assert_eq!(config.store, Store::Folder("./data".into()));
+}
+
+#[test]
+fn an_unknown_key_is_refused_by_line_and_the_near_one_named() {
+    let file = File::new("unknown", "# one\n\n[limits]\nbody_timeut = '1s'\n");
+    let text = refused(&Sources::isolated().file(&file.0));
+    assert!(
+        text.ends_with("line 4: there is no setting limits.body_timeut; did you mean limits.body_timeout?"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_by_line() {
+    let file = File::new("syntax", "listen = '127.0.0.1:1'\nlisten 5\n");
+    assert!(refused(&Sources::isolated().file(&file.0)).contains("line 2: "));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_refused_with_the_way_out() {
+    let text = refused(&Sources::isolated().file("/nonexistent/hythe.toml"));
+    assert!(text.starts_with("/nonexistent/hythe.toml: ") && text.contains("--config"), "{text}");
+}
+
+#[test]
+fn data_and_store_exclude_one_another() {
+    let text = refused(&variables(&[("HYTHE_DATA", "/d")]).set("store", "s3://bucket"));
+    assert_eq!(text, "data (HYTHE_DATA) and store (--store) are both set; keep one");
+    assert!(matches!(load(&Sources::isolated().set("store", "s3://bucket")).unwrap().store, Store::Remote { .. }));
+}
+
+#[test]
+fn what_needs_another_setting_says_so() {
+    let text = refused(&Sources::isolated().set("tls_cert", "a.pem"));
+    assert_eq!(text, "tls_cert (--tls-cert) needs tls_key; set both or neither");
+    let text = refused(&Sources::isolated().set("records", "sqlite:/r"));
+    assert_eq!(text, "records (--records) needs store; set both or neither");
+}
+
+#[test]
+fn a_bad_value_names_its_setting_its_place_and_what_is_right() {
+    let text = refused(&variables(&[("HYTHE_LISTEN", "5080")]));
+    assert_eq!(text, "listen (HYTHE_LISTEN): expected an address and port, like 127.0.0.1:5080 or [::]:5080");
+    for (key, value) in [
+        ("operations", "maybe"),
+        ("public_url", "registry.example"),
+        ("trusted_proxy", "10.0.0.0/99"),
+        ("read_only", "yes"),
+        ("store", "bucket"),
+        ("limits.connections", "0"),
+        ("limits.header_size", "1KiB"),
+        ("limits.body_timeout", "0s"),
+        ("limits.idle_timeout", "soon"),
+        ("log.format", "xml"),
+    ] {
+        let text = refused(&Sources::isolated().set(key, value));
+        assert!(text.starts_with(&format!("{key} (--{}): expected ", Setting::of(key).unwrap().flag())), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_comes_from_a_file_without_its_line_end_and_is_not_shown() {
+    let file = File::new("secret", "hunter2\n");
+    let setting = Setting::of("seal_key").unwrap();
+    let path = file.0.display().to_string();
+    let config = load(&Sources::isolated().flag_file(setting, path.clone())).unwrap();
+    assert!(config.seal_key.as_ref().unwrap().matches("hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let both = Sources::isolated().flag_file(setting, path).set("seal_key", "other");
+    assert!(refused(&both).ends_with("are both set; keep one"));
+}
+
+#[test]
+fn an_address_counts_as_a_network_of_one() {
+    let config = load(&Sources::isolated().set("trusted_proxy", "10.1.2.3")).unwrap();
+    assert_eq!(config.server.trusted_proxies, ["10.1.2.3/32".parse().unwrap()]);
+}

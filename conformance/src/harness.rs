@@ -1,0 +1,332 @@
+//! A real server process of a test's own.
+
+#![expect(clippy::panic, reason = "a server that cannot be started ends the test with its log")]
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    env, fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use crate::{
+    client::{Client, Request},
+    minio::Minio,
+    tools::{Ended, Run},
+};
+
+/// How often readiness is asked for, and how often at most: 60 s in all, for machines that run many tests at once.
+const PROBE: Duration = Duration::from_millis(10);
+const PROBES: usize = 6000;
+
+/// Where a server keeps what it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A folder: SQLite and files.
+    Local,
+    /// A bucket of a MinIO of the harness's own.
+    Minio,
+}
+
+impl Store {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Local, Self::Minio];
+}
+
+/// A server under test, its store and its clock.
+#[derive(Debug)]
+pub struct Harness {
+    // Dropped in this order: the server before its store, the folder last.
+    server: Option<Child>,
+    minio: Option<Minio>,
+    client: Client,
+    serve_args: Vec<String>,
+    accounts: Mutex<BTreeSet<String>>,
+    dir: TempDir,
+}
+
+impl Harness {
+    /// A server on a folder of its own.
+    pub async fn start() -> Self {
+        Self::on(Store::Local).await
+    }
+
+    /// A server on a store of its own.
+    pub async fn on(store: Store) -> Self {
+        Self::with(store, &[]).await
+    }
+
+    /// A server with further arguments to `serve`.
+    pub async fn with(store: Store, serve_args: &[&str]) -> Self {
+        let mut harness = Self::stopped(store).await;
+        harness.serve_args = serve_args.iter().map(|&arg| arg.to_owned()).collect();
+        harness.boot().await;
+        harness
+    }
+
+    /// All but the server: for tests of how it starts.
+    ///
+    /// # Panics
+    /// When there is no room for a temporary folder.
+    pub async fn stopped(store: Store) -> Self {
+        let dir = TempDir::with_prefix("hythe-").unwrap_or_else(|error| panic!("temporary folder: {error}"));
+        let minio = match store {
+            Store::Local => None,
+            Store::Minio => Some(Minio::start(dir.path()).await),
+        };
+        Self {
+            server: None,
+            minio,
+            client: Client::new(free_address()),
+            serve_args: Vec::new(),
+            accounts: Mutex::default(),
+            dir,
+        }
+    }
+
+    /// Starts the server and waits until it is ready; after [`Harness::kill`] on the same address.
+    ///
+    /// # Panics
+    /// When it does not become ready, with its log.
+    pub async fn boot(&mut self) {
+        assert!(self.server.is_none(), "the server runs already");
+        let log = self.log_path();
+        let mut child = self
+            .command()
+            .arg("serve")
+            .args(["--listen", &self.client.address().to_string(), "--operations", "off"])
+            .args(self.store_flags())
+            .args(&self.serve_args)
+            .stdin(Stdio::null())
+            .stdout(log_file(&log))
+            .stderr(log_file(&log))
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
+        ready(&self.client, "/readyz", &mut child, &log).await;
+        self.server = Some(child);
+    }
+
+    /// Kills the server (SIGKILL) and reaps it.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.server.take() {
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+
+    /// Kills the server and starts it again on the same store and address.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.boot().await;
+    }
+
+    /// The server's process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
+    }
+
+    /// A client of this server; clones share its connections.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// `127.0.0.1:PORT`, as clients name the registry.
+    pub fn host(&self) -> String {
+        self.client.address().to_string()
+    }
+
+    /// Sends a request without credentials.
+    pub async fn send(&self, request: Request) -> crate::Answer {
+        self.client.send(request).await
+    }
+
+    /// A folder of this test's own, removed with the harness.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        let dir = self.dir.path().join(name);
+        make_dir(&dir);
+        dir
+    }
+
+    /// The folder of the local store.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// What the server has printed so far.
+    pub fn log(&self) -> String {
+        read_text(&self.log_path())
+    }
+
+    /// Moves the server's clock, and that of later commands, by seconds against the machine's.
+    pub fn set_clock(&self, offset_seconds: i64) {
+        write_clock(&self.clock_path(), offset_seconds);
+    }
+
+    /// Runs the command line on this store: `account create acme`, with the store's flags added.
+    pub async fn hythe(&self, args: &[&str]) -> Ended {
+        self.hythe_at(0, args).await
+    }
+
+    /// The same, with the command's clock moved by seconds: to mint what expired long ago.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub async fn hythe_at(&self, offset_seconds: i64, args: &[&str]) -> Ended {
+        self.run_at(offset_seconds, args).ok().await
+    }
+
+    /// A command that has not run yet, for those that are meant to fail.
+    pub fn run_at(&self, offset_seconds: i64, args: &[&str]) -> Run {
+        let clock = if offset_seconds == 0 {
+            self.clock_path()
+        } else {
+            let clock = self.dir.path().join(format!("clock{offset_seconds}"));
+            write_clock(&clock, offset_seconds);
+            clock
+        };
+        let mut run = Run::of(&binary()).args(args).args(self.store_flags()).env("HYTHE_TEST_CLOCK", clock);
+        for (name, value) in self.environment() {
+            run = run.env(&name, value);
+        }
+        run
+    }
+
+    /// Remembers that an account exists; false if it did already.
+    pub(crate) fn remember(&self, account: &str) -> bool {
+        self.accounts.lock().insert(account.to_owned())
+    }
+
+    /// The flags that name this harness's store.
+    pub fn store_flags(&self) -> [String; 2] {
+        match self.minio {
+            None => ["--data".to_owned(), self.data().display().to_string()],
+            Some(_) => ["--store".to_owned(), Minio::url()],
+        }
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        self.minio.as_ref().map(Minio::environment).unwrap_or_default()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.current_dir(self.dir.path()).env("HYTHE_TEST_CLOCK", self.clock_path()).envs(self.environment());
+        command
+    }
+
+    fn clock_path(&self) -> PathBuf {
+        self.dir.path().join("clock")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("server.log")
+    }
+}
+
+impl Drop for Harness {
+    #[expect(clippy::print_stderr, reason = "the log of the server belongs to the report of a failed test")]
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let from = log.char_indices().nth_back(4000).map_or(0, |(at, _)| at);
+            eprintln!("--- end of the server's log\n{}", log.get(from..).unwrap_or_default());
+        }
+    }
+}
+
+/// The server's binary with the test clock: beside the folder of the test that runs.
+///
+/// # Panics
+/// When it was not built.
+pub fn binary() -> PathBuf {
+    let test = env::current_exe().unwrap_or_default();
+    let folder =
+        test.ancestors().find(|path| path.file_name().is_some_and(|name| name == "release" || name == "debug"));
+    let binary = folder.unwrap_or(Path::new("target/release")).join("hythe-under-test");
+    assert!(binary.exists(), "{} is missing: run conformance/run", binary.display());
+    binary
+}
+
+/// An address of loopback that nobody listens on, and that no other test of this process was given.
+///
+/// # Panics
+/// When loopback has no free port.
+pub fn free_address() -> SocketAddr {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    let mut given = GIVEN.lock();
+    let given = given.get_or_insert_default();
+    for _ in 0..1000 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap_or_else(|error| panic!("loopback: {error}"));
+        let address = listener.local_addr().unwrap_or_else(|error| panic!("loopback: {error}"));
+        if given.insert(address.port()) {
+            return address;
+        }
+    }
+    panic!("loopback has no port left")
+}
+
+/// Waits until `path` answers 200, as long as `child` lives.
+///
+/// # Panics
+/// When the process ends or does not become ready, with its log.
+pub async fn ready(client: &Client, path: &str, child: &mut Child, log: &Path) {
+    let mut probes = tokio::time::interval(PROBE);
+    for _ in 0..PROBES {
+        probes.tick().await;
+        if client.try_send(Request::get(path)).await.is_ok_and(|answer| answer.status == 200) {
+            return;
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            panic!("the server ended with {status}:\n{}", read_text(log));
+        }
+    }
+    panic!("{} does not become ready:\n{}", client.address(), read_text(log))
+}
+
+/// Makes a folder and those above it.
+///
+/// # Panics
+/// When it cannot.
+pub fn make_dir(dir: &Path) {
+    fs::create_dir_all(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+}
+
+/// Opens a log for appending.
+///
+/// # Panics
+/// When it cannot.
+pub fn log_file(path: &Path) -> Stdio {
+    let file = fs::OpenOptions::new().create(true).append(true).open(path);
+    file.unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
+}
+
+/// Reads a file as text; what is absent or not text reads as empty.
+#[expect(clippy::disallowed_methods, reason = "the harness reads what the processes it started have written")]
+pub fn read_text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Writes a file, making the folder it lies in.
+///
+/// # Panics
+/// When it cannot.
+#[expect(clippy::disallowed_methods, reason = "the harness writes what the clients it starts will read")]
+pub fn write_file(path: &Path, bytes: &[u8]) {
+    if let Some(folder) = path.parent() {
+        make_dir(folder);
+    }
+    fs::write(path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// Replaced by a rename, so that a reader sees the old offset or the new one.
+fn write_clock(path: &Path, offset_seconds: i64) {
+    let fresh = path.with_extension("new");
+    write_file(&fresh, offset_seconds.to_string().as_bytes());
+    fs::rename(&fresh, path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}

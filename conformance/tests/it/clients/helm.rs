@@ -1,0 +1,84 @@
+//! helm 4.
+
+use conformance::{
+    Credential, Harness,
+    fixture::{self, Algorithm, Chart},
+    harness::write_file,
+    tools::Run,
+};
+
+use super::{bad_keys, digest_of};
+
+fn helm(harness: &Harness) -> Run {
+    let home = harness.scratch("helm");
+    Run::new("helm")
+        .env("HOME", &home)
+        .env("HELM_REGISTRY_CONFIG", home.join("registry.json"))
+        .env("HELM_CACHE_HOME", home.join("cache"))
+        .env("HELM_CONFIG_HOME", home.join("config"))
+        .env("HELM_DATA_HOME", home.join("data"))
+        .env("DOCKER_CONFIG", home.join("docker"))
+}
+
+fn login(harness: &Harness, key: &Credential) -> Run {
+    helm(harness)
+        .args(["registry", "login", &harness.host(), "--plain-http", "--password-stdin", "-u", &key.username])
+        .input(key.password.clone())
+}
+
+fn push(harness: &Harness, chart: &Chart) -> Run {
+    let folder = harness.scratch("charts");
+    let archive = folder.join(chart.file_name());
+    write_file(&archive, &chart.archive);
+    write_file(&folder.join(format!("{}.prov", chart.file_name())), &chart.provenance);
+    helm(harness).arg("push").arg(archive).args([&format!("oci://{}/acme/charts", harness.host()), "--plain-http"])
+}
+
+fn pull(harness: &Harness, chart: &Chart, to: &str) -> Run {
+    helm(harness)
+        .args(["pull", &format!("oci://{}/acme/charts/{}", harness.host(), chart.name), "--plain-http", "--prov"])
+        .args(["--version", &chart.version, "--destination"])
+        .arg(harness.scratch(to))
+}
+
+#[tokio::test]
+async fn helm_logs_in_pushes_and_pulls_a_chart_with_provenance() {
+    let harness = Harness::start().await;
+    let acme = harness.account("acme").await;
+    login(&harness, &acme.push().await).ok().await;
+    for version in ["0.1.0", "1.2.3+build.7"] {
+        let chart = fixture::chart("web", version);
+        let pushed = push(&harness, &chart).ok().await.digest();
+        assert_eq!(digest_of(&acme, "acme/charts/web", &chart.tag()).await, pushed);
+        let pulled = pull(&harness, &chart, "pulled").ok().await;
+        assert_eq!(pulled.digest(), pushed);
+        for (name, bytes) in [(chart.file_name(), &chart.archive), (chart.file_name() + ".prov", &chart.provenance)] {
+            let there = Run::new("sha256sum").arg(harness.scratch("pulled").join(name)).ok().await;
+            assert_eq!(format!("sha256:{}", &there.stdout[..64]), Algorithm::Sha256.digest(bytes));
+        }
+    }
+}
+
+#[tokio::test]
+async fn helm_is_refused_with_every_bad_key() {
+    let harness = Harness::start().await;
+    let acme = harness.account("acme").await;
+    let good = acme.push().await;
+    login(&harness, &good).ok().await;
+    let chart = fixture::chart("private", "0.1.0");
+    push(&harness, &chart).ok().await;
+    for bad in bad_keys(&harness).await {
+        if bad.refused_at_login {
+            login(&harness, &bad.credential).fails().await.says(bad.says);
+            continue;
+        }
+        login(&harness, &bad.credential).ok().await;
+        pull(&harness, &chart, "nowhere").fails().await.says(bad.says);
+        push(&harness, &chart).fails().await.says(bad.says);
+    }
+    // A key that worked at login and was revoked since.
+    login(&harness, &good).ok().await;
+    acme.revoke(&good).await;
+    pull(&harness, &chart, "nowhere").fails().await.says("was revoked at");
+    push(&harness, &chart).fails().await.says("was revoked at");
+}

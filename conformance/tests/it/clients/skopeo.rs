@@ -1,0 +1,69 @@
+//! skopeo.
+
+use conformance::{
+    Credential, Harness,
+    fixture::{self, Algorithm, Bundle, Format},
+    tools::Run,
+};
+
+use super::{bad_keys, digest_of};
+
+fn skopeo(harness: &Harness) -> Run {
+    let home = harness.scratch("skopeo");
+    Run::new("skopeo").env("HOME", &home).env("REGISTRY_AUTH_FILE", home.join("auth.json"))
+}
+
+fn login(harness: &Harness, key: &Credential) -> Run {
+    skopeo(harness)
+        .args(["login", "--tls-verify=false", "--password-stdin", "-u", &key.username, &harness.host()])
+        .input(key.password.clone())
+}
+
+fn copy(harness: &Harness, from: &str, to: &str) -> Run {
+    skopeo(harness)
+        .args(["copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"])
+        .args([from, to])
+}
+
+async fn round_trip(harness: &Harness, name: &str, bundle: &Bundle) {
+    let acme = harness.account("acme").await;
+    let (from, to) = (harness.scratch(&format!("{name}-from")), harness.scratch(&format!("{name}-to")));
+    fixture::write_layout(bundle, &from, "v1");
+    let remote = format!("docker://{}/acme/skopeo/{name}:v1", harness.host());
+    copy(harness, &format!("oci:{}:v1", from.display()), &remote).ok().await;
+    assert_eq!(digest_of(&acme, &format!("acme/skopeo/{name}"), "v1").await, bundle.root().digest);
+    copy(harness, &remote, &format!("dir:{}", to.display())).ok().await;
+    let pulled = conformance::harness::read_text(&to.join("manifest.json"));
+    assert_eq!(Algorithm::Sha256.digest(pulled.as_bytes()), bundle.root().digest);
+}
+
+#[tokio::test]
+async fn skopeo_logs_in_pushes_and_pulls_the_same_digests() {
+    let harness = Harness::start().await;
+    let acme = harness.account("acme").await;
+    login(&harness, &acme.push().await).ok().await;
+    round_trip(&harness, "image", &fixture::image("skopeo", Format::Oci)).await;
+    round_trip(&harness, "index", &fixture::index("skopeo", Algorithm::Sha256, false)).await;
+}
+
+#[tokio::test]
+async fn skopeo_is_refused_with_every_bad_key() {
+    let harness = Harness::start().await;
+    let acme = harness.account("acme").await;
+    login(&harness, &acme.push().await).ok().await;
+    let bundle = fixture::image("skopeo refused", Format::Oci);
+    round_trip(&harness, "private", &bundle).await;
+    let layout = format!("oci:{}:v1", harness.scratch("private-from").display());
+    let remote = format!("docker://{}/acme/skopeo/private:v1", harness.host());
+    for bad in bad_keys(&harness).await {
+        if bad.refused_at_login {
+            login(&harness, &bad.credential).fails().await.says(bad.says);
+        } else {
+            login(&harness, &bad.credential).ok().await;
+        }
+        let pair = format!("{}:{}", bad.credential.username, bad.credential.password);
+        let nowhere = format!("dir:{}", harness.scratch("nowhere").display());
+        copy(&harness, &remote, &nowhere).args(["--src-creds", &pair]).fails().await.says(bad.says);
+        copy(&harness, &layout, &remote).args(["--dest-creds", &pair]).fails().await.says(bad.says);
+    }
+}

@@ -1,0 +1,10 @@
+//! Every test through HTTP, in one binary; its tree mirrors the URLs and the promises.
+
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod distribution;
+#[cfg(test)]
+mod secret;
+#[cfg(test)]
+mod workspace;

@@ -1,0 +1,251 @@
+//! From outcome to answer: the one place that knows which status and code an error has.
+//!
+//! Codes are the distribution-spec's ("Error Codes") where it has one. A 5xx body says no more than the request's id; the chain goes
+//! to the log.
+
+use auth::Refusal;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use storage::Error;
+
+use crate::{
+    body::{Body, Interrupted},
+    oci::{range, route::RouteError},
+};
+
+/// A request that is not answered with what it asked for.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// An outcome of storage.
+    Storage(Error),
+    /// A refusal of `auth`.
+    Refused(Refusal),
+    /// No operation has this method and path.
+    Route(RouteError),
+    /// The host is not one of this server's; the text names the flag that adds it.
+    Host(String),
+    /// A parameter or header that is not well formed.
+    Bad(Code, String),
+    /// A range outside the content, of this size.
+    Range(u64),
+    /// More `tag=` than one push may have.
+    TooManyTags,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<RouteError> for Failure {
+    fn from(error: RouteError) -> Self {
+        Self::Route(error)
+    }
+}
+
+/// The error codes of the distribution-spec, and those of distribution that clients know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    BlobUnknown,
+    BlobUploadInvalid,
+    BlobUploadUnknown,
+    DigestInvalid,
+    ManifestBlobUnknown,
+    ManifestInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    NameUnknown,
+    PaginationNumberInvalid,
+    SizeInvalid,
+    TagInvalid,
+    Unauthorized,
+    Denied,
+    Unsupported,
+    TooManyRequests,
+    Unavailable,
+    Unknown,
+}
+
+impl Code {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::BlobUnknown => "BLOB_UNKNOWN",
+            Self::BlobUploadInvalid => "BLOB_UPLOAD_INVALID",
+            Self::BlobUploadUnknown => "BLOB_UPLOAD_UNKNOWN",
+            Self::DigestInvalid => "DIGEST_INVALID",
+            Self::ManifestBlobUnknown => "MANIFEST_BLOB_UNKNOWN",
+            Self::ManifestInvalid => "MANIFEST_INVALID",
+            Self::ManifestUnknown => "MANIFEST_UNKNOWN",
+            Self::NameInvalid => "NAME_INVALID",
+            Self::NameUnknown => "NAME_UNKNOWN",
+            Self::PaginationNumberInvalid => "PAGINATION_NUMBER_INVALID",
+            Self::SizeInvalid => "SIZE_INVALID",
+            Self::TagInvalid => "TAG_INVALID",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::Denied => "DENIED",
+            Self::Unsupported => "UNSUPPORTED",
+            Self::TooManyRequests => "TOOMANYREQUESTS",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+/// What a failure is over HTTP, before a renderer dresses it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) code: Code,
+    /// One clear line for a person.
+    pub(crate) message: String,
+    /// Headers that belong to the answer whoever dresses it (`Allow`, `Range`, `Retry-After`).
+    pub(crate) headers: Vec<(HeaderName, String)>,
+}
+
+impl Answer {
+    fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), headers: Vec::new() }
+    }
+
+    fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+impl Failure {
+    /// The answer. `host` is the one the client used: some messages say where to push instead.
+    pub(crate) fn answer(&self, host: &str) -> Answer {
+        use Code as C;
+        use StatusCode as S;
+        match self {
+            Self::Storage(error) => stored(error),
+            Self::Refused(refusal) => refused(refusal, host),
+            Self::Host(text) => Answer::new(S::MISDIRECTED_REQUEST, C::Unsupported, text.clone()),
+            Self::Bad(code, text) => Answer::new(S::BAD_REQUEST, *code, text.clone()),
+            Self::Range(size) => {
+                let text = format!("the range lies outside the content, which has {size} bytes");
+                Answer::new(S::RANGE_NOT_SATISFIABLE, C::SizeInvalid, text)
+                    .with(header::CONTENT_RANGE, format!("bytes */{size}"))
+            }
+            Self::TooManyTags => {
+                let text = format!("one push may set {} tags at most", storage::manifest::TAG_LIMIT);
+                Answer::new(S::URI_TOO_LONG, C::TagInvalid, text)
+            }
+            Self::Route(error) => match error {
+                RouteError::NotFound { .. } => {
+                    Answer::new(S::NOT_FOUND, C::Unsupported, "no end-point of this registry has this path")
+                }
+                RouteError::Method { allow, .. } => {
+                    let text = format!("this path takes {allow}");
+                    Answer::new(S::METHOD_NOT_ALLOWED, C::Unsupported, text).with(header::ALLOW, *allow)
+                }
+                RouteError::Name(error) => Answer::new(S::BAD_REQUEST, C::NameInvalid, error.to_string()),
+                RouteError::OneSegment(name) => {
+                    let text = format!(
+                        "a repository is ACCOUNT/NAME: add a repository name, {name}/NAME, or your account, ACCOUNT/{name}"
+                    );
+                    Answer::new(S::BAD_REQUEST, C::NameInvalid, text)
+                }
+                RouteError::Reference(error) => Answer::new(S::BAD_REQUEST, C::TagInvalid, error.to_string()),
+                RouteError::Digest(error) => Answer::new(S::BAD_REQUEST, C::DigestInvalid, error.to_string()),
+            },
+        }
+    }
+
+    /// Whether the cause has to be logged, because the client is not told.
+    pub(crate) fn hidden(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Storage(
+                error @ (Error::Unavailable(_) | Error::Unknown(_) | Error::Corrupt { .. } | Error::Refused(_)),
+            )
+            | Self::Refused(Refusal::Unavailable(error)) => Interrupted::of(error).is_none().then_some(error as _),
+            _ => None,
+        }
+    }
+}
+
+fn stored(error: &Error) -> Answer {
+    use Code as C;
+    use StatusCode as S;
+    let say = |status, code| Answer::new(status, code, error.to_string());
+    match error {
+        Error::NoRepository => say(S::NOT_FOUND, C::NameUnknown),
+        Error::NoManifest => say(S::NOT_FOUND, C::ManifestUnknown),
+        Error::NoBlob => say(S::NOT_FOUND, C::BlobUnknown),
+        Error::NoUpload => say(S::NOT_FOUND, C::BlobUploadUnknown),
+        Error::NoReference { .. } => say(S::NOT_FOUND, C::ManifestBlobUnknown),
+        Error::DigestMismatch { .. } => say(S::BAD_REQUEST, C::DigestInvalid),
+        Error::Invalid(_) => say(S::BAD_REQUEST, C::ManifestInvalid),
+        Error::Gap { have } => {
+            say(S::RANGE_NOT_SATISFIABLE, C::BlobUploadInvalid).with(header::RANGE, range::held(*have))
+        }
+        Error::TooLarge(_) => say(S::PAYLOAD_TOO_LARGE, C::ManifestInvalid),
+        Error::ChunkSize(_) => say(S::PAYLOAD_TOO_LARGE, C::SizeInvalid),
+        Error::Pinned { .. } | Error::ReadOnly | Error::Immutable { .. } => {
+            say(S::METHOD_NOT_ALLOWED, C::Unsupported).with(header::ALLOW, "GET, HEAD")
+        }
+        Error::QuotaExceeded => say(S::FORBIDDEN, C::Denied),
+        Error::Deleting | Error::Conflict => say(S::CONFLICT, C::Unsupported),
+        Error::Full => say(S::INSUFFICIENT_STORAGE, C::Unavailable),
+        Error::Unavailable(_) => match Interrupted::of(error) {
+            Some(stalled @ Interrupted::Stalled(_)) => {
+                Answer::new(S::REQUEST_TIMEOUT, C::SizeInvalid, stalled.to_string())
+            }
+            Some(gone @ Interrupted::Gone(_)) => Answer::new(S::BAD_REQUEST, C::SizeInvalid, gone.to_string()),
+            None => say(S::SERVICE_UNAVAILABLE, C::Unavailable).with(header::RETRY_AFTER, "1"),
+        },
+        Error::Unknown(_) | Error::Corrupt { .. } | Error::Refused(_) => {
+            Answer::new(S::INTERNAL_SERVER_ERROR, C::Unknown, "the registry failed; its log has the reason")
+        }
+        // storage's enum may grow between releases of the two crates; what is not known here is a failure of ours.
+        _ => Answer::new(S::INTERNAL_SERVER_ERROR, C::Unknown, "the registry failed; its log has the reason"),
+    }
+}
+
+fn refused(refusal: &Refusal, host: &str) -> Answer {
+    use Code as C;
+    use StatusCode as S;
+    let say = |status, code| Answer::new(status, code, refusal.text(host));
+    match refusal {
+        Refusal::Unauthenticated(_) | Refusal::InvalidToken | Refusal::InsufficientScope(_) => {
+            say(S::UNAUTHORIZED, C::Unauthorized)
+        }
+        Refusal::Denied(_) => say(S::FORBIDDEN, C::Denied),
+        Refusal::ReadOnly { .. } => say(S::METHOD_NOT_ALLOWED, C::Unsupported).with(header::ALLOW, "GET, HEAD"),
+        Refusal::Throttled(after) => {
+            let seconds = after.as_secs().max(1).to_string();
+            say(S::TOO_MANY_REQUESTS, C::TooManyRequests).with(header::RETRY_AFTER, seconds)
+        }
+        Refusal::Stale | Refusal::Unavailable(_) => {
+            say(S::SERVICE_UNAVAILABLE, C::Unavailable).with(header::RETRY_AFTER, "1")
+        }
+    }
+}
+
+/// Dresses an answer as the distribution-spec's error document. `id` is shown where the reason is not.
+pub(crate) fn render(answer: &Answer, id: &str) -> Response<Body> {
+    let mut error = serde_json::json!({ "code": answer.code.as_str(), "message": answer.message });
+    if answer.status.is_server_error()
+        && let Some(fields) = error.as_object_mut()
+    {
+        fields.insert("detail".into(), serde_json::json!({ "request_id": id }));
+    }
+    let mut response = Response::new(Body::full(serde_json::json!({ "errors": [error] }).to_string()));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in &answer.headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,259 @@
+//! The names this registry answers to, and what a trusted proxy says of its client.
+//!
+//! Accepted: the public URLs, and while none is set or the listener is a loopback one, every loopback name with any port. A
+//! name that is not accepted gets 421 and is told the flag that adds it. `/healthz`, `/readyz` and the operations listener do
+//! not ask.
+
+use std::net::{IpAddr, SocketAddr};
+
+use config::{HostName, PublicUrl, Scheme};
+use http::{HeaderMap, Uri, header};
+use ipnet::IpNet;
+
+use crate::server::Peer;
+
+/// What a request came for, and from whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The accepted host that the client used: the realm's and a login line's.
+    pub host: HostName,
+    /// How the client spoke to it.
+    pub scheme: Scheme,
+    /// The client's address, behind trusted proxies the one they report.
+    pub client: IpAddr,
+}
+
+/// A host that is not accepted. The message is for the client: 421 `UNSUPPORTED`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unlisted {
+    /// Which names are, and how to add this one.
+    pub message: String,
+    /// The client's address, for the log.
+    pub client: IpAddr,
+}
+
+/// The accepted names.
+#[derive(Debug, Clone)]
+pub struct Hosts {
+    public: Vec<PublicUrl>,
+    proxies: Vec<IpNet>,
+    loopback: bool,
+    canonical: PublicUrl,
+}
+
+impl Hosts {
+    /// `listen` is the address that was bound, `tls` whether it is under TLS.
+    pub fn new(public: Vec<PublicUrl>, proxies: Vec<IpNet>, listen: SocketAddr, tls: bool) -> Self {
+        let loopback = public.is_empty() || listen.ip().is_loopback();
+        let canonical = public.first().cloned().unwrap_or_else(|| address_url(listen, tls));
+        Self { public, proxies, loopback, canonical }
+    }
+
+    /// The name in whatever is rendered without a request: the first public URL, else the listener's address.
+    pub fn canonical(&self) -> &PublicUrl {
+        &self.canonical
+    }
+
+    /// Every public URL.
+    pub fn public(&self) -> &[PublicUrl] {
+        &self.public
+    }
+
+    /// Decides on a request's host.
+    pub fn accept(&self, uri: &Uri, headers: &HeaderMap, peer: &Peer) -> Result<Accepted, Unlisted> {
+        let proxied = self.trusts(peer.address.ip());
+        let client = self.client(headers, peer);
+        let told = |name| if proxied { last(headers, name) } else { None };
+        let seen = match told("x-forwarded-proto").map(str::to_ascii_lowercase).as_deref() {
+            Some("https") => Scheme::Https,
+            Some("http") => Scheme::Http,
+            _ if peer.tls => Scheme::Https,
+            _ => Scheme::Http,
+        };
+        let host = told("x-forwarded-host").or_else(|| requested(uri, headers));
+        let host = host.and_then(|text| text.parse::<HostName>().ok());
+        match host.as_ref().and_then(|host| self.listed(host, seen)) {
+            Some((host, scheme)) => Ok(Accepted { host, scheme, client }),
+            None => Err(Unlisted { message: self.message(host, seen), client }),
+        }
+    }
+
+    /// The host as it is written here and the scheme it is reached by, if the name is accepted.
+    fn listed(&self, host: &HostName, seen: Scheme) -> Option<(HostName, Scheme)> {
+        let same = |url: &&PublicUrl| host.clone().without_default_port(url.scheme()) == *url.host();
+        // What the operator says of a public name counts for more than what this hop looks like: behind a proxy that is not
+        // declared, a request for an https name still comes in the clear.
+        let public = || self.public.iter().filter(same);
+        if let Some(url) = public().find(|url| url.scheme() == seen).or_else(|| public().next()) {
+            return Some((url.host().clone(), url.scheme()));
+        }
+        (self.loopback && host.is_loopback()).then(|| (host.clone().without_default_port(seen), seen))
+    }
+
+    fn message(&self, host: Option<HostName>, seen: Scheme) -> String {
+        let mut names: Vec<String> = self.public.iter().map(|url| url.host().to_string()).collect();
+        if self.public.is_empty() {
+            names.push(self.canonical.host().to_string());
+        }
+        let names = names.join(", ");
+        match host {
+            Some(host) => format!(
+                "this registry answers to {names}; to add this name start it with --public-url {}",
+                PublicUrl::new(seen, host)
+            ),
+            None => format!("this registry answers to {names}; the request names no host"),
+        }
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(&address))
+    }
+
+    /// The nearest address that is not a trusted proxy's, read from the peer backwards.
+    pub fn client(&self, headers: &HeaderMap, peer: &Peer) -> IpAddr {
+        let mut client = peer.address.ip();
+        let hops = headers.get_all("x-forwarded-for").iter().rev();
+        let hops = hops.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        for hop in hops {
+            if !self.trusts(client) {
+                break;
+            }
+            let hop = hop.trim();
+            let address = hop.parse().or_else(|_| hop.parse::<SocketAddr>().map(|a| a.ip()));
+            let address = address.or_else(|_| hop.trim_matches(['[', ']']).parse::<IpAddr>());
+            let Ok(address) = address else { break };
+            client = address.to_canonical();
+        }
+        client
+    }
+}
+
+/// The host that the request line or `:authority` names, else the one `Host` header; two of them name none.
+fn requested<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    if let Some(authority) = uri.authority() {
+        return Some(authority.as_str());
+    }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next()?;
+    if hosts.next().is_some() { None } else { host.to_str().ok() }
+}
+
+/// The last value of a header that proxies append to: what the nearest one wrote.
+fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+    value.rsplit(',').next().map(str::trim).filter(|v| !v.is_empty())
+}
+
+/// How to reach a listener from its own machine: a wildcard address has no name but `localhost`.
+pub fn address_url(listen: SocketAddr, tls: bool) -> PublicUrl {
+    let scheme = if tls { Scheme::Https } else { Scheme::Http };
+    PublicUrl::new(scheme, HostName::of_address(listen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(public: &[&str], proxies: &[&str], listen: &str) -> Hosts {
+        let public = public.iter().map(|u| u.parse().unwrap()).collect();
+        let proxies = proxies.iter().map(|p| p.parse().unwrap()).collect();
+        Hosts::new(public, proxies, listen.parse().unwrap(), false)
+    }
+
+    fn ask(hosts: &Hosts, from: &str, headers: &[(&'static str, &'static str)]) -> Result<Accepted, String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        let peer = Peer { address: SocketAddr::new(from.parse().unwrap(), 1), tls: false };
+        hosts.accept(&"/v2/".parse().unwrap(), &map, &peer).map_err(|e| e.message)
+    }
+
+    fn accepted(answer: Result<Accepted, String>) -> String {
+        answer.map_or_else(|e| e, |a| format!("{}://{} {}", a.scheme, a.host, a.client))
+    }
+
+    #[test]
+    fn without_a_public_url_only_loopback_names_are_accepted_with_any_port() {
+        for listen in ["127.0.0.1:5080", "0.0.0.0:5080"] {
+            let hosts = hosts(&[], &[], listen);
+            for host in ["localhost", "localhost:9", "127.0.0.1:5080", "127.9.9.9", "[::1]:1"] {
+                assert!(ask(&hosts, "10.0.0.1", &[("host", host)]).is_ok(), "{host} at {listen}");
+            }
+            assert!(ask(&hosts, "10.0.0.1", &[("host", "192.168.1.5:5080")]).is_err());
+        }
+    }
+
+    #[test]
+    fn with_a_public_url_loopback_names_are_for_loopback_listeners() {
+        let asked = &[("host", "localhost:5080")];
+        assert!(ask(&hosts(&["https://registry.example"], &[], "0.0.0.0:5080"), "10.0.0.1", asked).is_err());
+        assert!(ask(&hosts(&["https://registry.example"], &[], "127.0.0.1:5080"), "127.0.0.1", asked).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_names_the_flag() {
+        let message = ask(
+            &hosts(&["https://registry.example", "http://b.example:81"], &[], "0.0.0.0:5080"),
+            "10.0.0.1",
+            &[("host", "192.168.1.5:5080")],
+        );
+        assert_eq!(
+            message.unwrap_err(),
+            "this registry answers to registry.example, b.example:81; to add this name start it with --public-url \
+             http://192.168.1.5:5080"
+        );
+        let message = ask(&hosts(&[], &[], "0.0.0.0:5080"), "10.0.0.1", &[("host", "a.example")]).unwrap_err();
+        assert!(message.starts_with("this registry answers to localhost:5080; to add"), "{message}");
+    }
+
+    #[test]
+    fn a_request_with_no_host_two_hosts_or_a_bad_one_is_refused_without_an_echo() {
+        let hosts = hosts(&["https://registry.example"], &[], "0.0.0.0:5080");
+        let none = "this registry answers to registry.example; the request names no host";
+        assert_eq!(ask(&hosts, "10.0.0.1", &[]).unwrap_err(), none);
+        assert_eq!(ask(&hosts, "10.0.0.1", &[("host", "a<script>")]).unwrap_err(), none);
+        let two = [("host", "registry.example"), ("host", "registry.example")];
+        assert_eq!(ask(&hosts, "10.0.0.1", &two).unwrap_err(), none);
+    }
+
+    #[test]
+    fn a_public_name_keeps_its_scheme_and_loses_its_default_port() {
+        let hosts = hosts(&["https://registry.example"], &[], "0.0.0.0:5080");
+        for host in ["registry.example", "Registry.Example:443"] {
+            assert_eq!(accepted(ask(&hosts, "10.0.0.1", &[("host", host)])), "https://registry.example 10.0.0.1");
+        }
+        assert!(ask(&hosts, "10.0.0.1", &[("host", "registry.example:5080")]).is_err());
+    }
+
+    #[test]
+    fn only_trusted_proxies_speak_for_their_clients() {
+        let hosts = hosts(&["http://r.example", "https://r.example"], &["10.0.0.0/8"], "0.0.0.0:5080");
+        let forwarded = [
+            ("host", "internal:5080"),
+            ("x-forwarded-host", "r.example"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-for", "1.1.1.1, 2.2.2.2:99, 10.1.1.1"),
+        ];
+        assert_eq!(accepted(ask(&hosts, "10.0.0.1", &forwarded)), "https://r.example 2.2.2.2");
+        assert!(ask(&hosts, "11.0.0.1", &forwarded).is_err());
+        let direct = [("host", "r.example"), ("x-forwarded-proto", "https"), ("x-forwarded-for", "1.1.1.1")];
+        assert_eq!(accepted(ask(&hosts, "11.0.0.1", &direct)), "http://r.example 11.0.0.1");
+    }
+
+    #[test]
+    fn a_hop_that_is_no_address_ends_the_way_back() {
+        let hosts = hosts(&[], &["10.0.0.0/8"], "127.0.0.1:5080");
+        let hops = [("host", "localhost"), ("x-forwarded-for", "1.1.1.1, unknown, 10.2.2.2")];
+        assert_eq!(ask(&hosts, "10.0.0.1", &hops).unwrap().client.to_string(), "10.2.2.2");
+    }
+
+    #[test]
+    fn the_canonical_name_is_the_first_public_url_else_the_address() {
+        let name = |hosts: &Hosts| hosts.canonical().to_string();
+        assert_eq!(name(&hosts(&["https://a", "https://b"], &[], "0.0.0.0:1")), "https://a");
+        assert_eq!(name(&hosts(&[], &[], "0.0.0.0:5080")), "http://localhost:5080");
+        assert_eq!(name(&hosts(&[], &[], "[::1]:5080")), "http://[::1]:5080");
+    }
+}

@@ -1,0 +1,374 @@
+//! THE WAY of a request, one screen. Every step is one call; no middleware stands elsewhere.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use auth::{Delete, Principal, Pull, Push, Refusal, Scopes, authorize};
+use config::HostName;
+use futures::StreamExt;
+use http::{HeaderValue, Method, Request, Response, header, request::Parts};
+use hyper::body::Incoming;
+use storage::{Opener, RepositoryName, stream::ByteStream};
+use tracing::Instrument;
+
+use crate::{
+    App, api,
+    body::{self, Body},
+    error::{self, Failure},
+    oci::{
+        API_VERSION, Answered, Query, blob, manifest, referrer,
+        route::{self, Operation, OperationKind, RouteError},
+        set, tag, text, upload,
+    },
+    presented::{Authorization, challenge},
+    server::{Handler, Peer},
+    telemetry, token, view,
+};
+
+impl Handler for App {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let id = storage::random_text(16);
+        let span = telemetry::request_span(&id, request.method());
+        // Boxed: the way holds every operation's state, a waiting connection should not.
+        Box::pin(way(self, request, peer, id)).instrument(span).await
+    }
+}
+
+/// What the steps learn about a request, for the log line, the metrics and the challenge.
+#[derive(Default)]
+struct Known {
+    operation: Option<OperationKind>,
+    credential: Option<String>,
+    client: Option<IpAddr>,
+    host: Option<(HostName, String)>,
+    warning: Option<String>,
+    bearer: bool,
+    /// What a challenge asks for; `Some` under `/v2`.
+    scopes: Option<Scopes>,
+}
+
+async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) -> Response<Body> {
+    let started = app.clock.elapsed();
+    let (parts, body) = request.into_parts();
+    let received = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&received);
+    let stream = body::incoming(body, app.limits.body_timeout);
+    let mut body: Option<ByteStream> = Some(Box::pin(stream.inspect(move |part| {
+        if let Ok(part) = part {
+            counter.fetch_add(part.len() as u64, Ordering::Relaxed);
+        }
+    })));
+    let mut known = Known::default();
+
+    let outcome = answer(&app, &parts, &mut body, &peer, &mut known).await;
+
+    let mut hidden = None;
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(failure) => {
+            hidden = failure.hidden().map(telemetry::chain);
+            refuse(&app, &failure, &known, &id)
+        }
+    };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        drain(body).await;
+    }
+    if parts.method == Method::HEAD {
+        let length = http_body::Body::size_hint(response.body()).exact().unwrap_or_default();
+        if !response.headers().contains_key(header::CONTENT_LENGTH) {
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
+        *response.body_mut() = Body::empty();
+    }
+    if known.scopes.is_some() {
+        response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    }
+    set(&mut response, "x-request-id".parse::<http::HeaderName>().unwrap_or(header::WARNING), &id);
+    if let Some(warning) = &known.warning {
+        set(&mut response, header::WARNING, format!("299 - \"{warning}\""));
+    }
+    measured(&app, &parts, response, &peer, known, hidden, started, received)
+}
+
+/// One line and one measurement when the last byte of the answer has gone, or the client has.
+#[expect(clippy::too_many_arguments, reason = "everything the log line says, once")]
+fn measured(
+    app: &Arc<App>,
+    parts: &Parts,
+    response: Response<Body>,
+    peer: &Peer,
+    known: Known,
+    hidden: Option<String>,
+    started: Duration,
+    received: Arc<AtomicU64>,
+) -> Response<Body> {
+    let app = Arc::clone(app);
+    let span = tracing::Span::current();
+    let status = response.status();
+    let agent = text(&parts.headers, header::USER_AGENT).map(str::to_owned);
+    let client = known.client.unwrap_or(peer.address.ip());
+    response.map(move |body| {
+        body.at_end(move |sent| {
+            let duration = app.clock.elapsed().saturating_sub(started);
+            let received = received.load(Ordering::Relaxed);
+            let operation = known.operation.map_or("none", OperationKind::label);
+            app.metrics.request(operation, status, duration);
+            app.metrics.received(received);
+            app.metrics.sent(sent.bytes);
+            let finished = telemetry::Finished {
+                status,
+                duration,
+                received,
+                sent: sent.bytes,
+                complete: sent.complete,
+                client,
+                user_agent: agent.as_deref(),
+                credential: known.credential.as_deref(),
+                error: hidden.as_deref(),
+            };
+            finished.log(&span);
+        })
+    })
+}
+
+/// The steps, in order.
+async fn answer(
+    app: &Arc<App>,
+    parts: &Parts,
+    body: &mut Option<ByteStream>,
+    peer: &Peer,
+    known: &mut Known,
+) -> Answered {
+    let path = parts.uri.path();
+    // Naming the operation is pure, reveals nothing, and tells the challenge its scope and the log its name.
+    let operation = route::parse(&parts.method, path);
+    if path == "/v2" || path.starts_with("/v2/") {
+        known.scopes = Some(Scopes::none());
+    }
+    if let Ok(operation) = &operation {
+        known.operation = Some(operation.kind());
+        tracing::Span::current().record("operation", operation.kind().label());
+    }
+    if let Ok(Operation::Health | Operation::Ready) = &operation {
+        // A probe knows no host name.
+        return app.readiness.public(path).await.ok_or(Failure::Route(RouteError::NotFound { v2: false }));
+    }
+    // A host that is not ours gets no realm to send passwords to.
+    let host = app.hosts.accept(&parts.uri, &parts.headers, peer).map_err(|unlisted| {
+        known.client = Some(unlisted.client);
+        Failure::Host(unlisted.message)
+    })?;
+    known.client = Some(host.client);
+    known.host = Some((host.host.clone(), format!("{}://{}", host.scheme, host.host)));
+
+    let query = Query::parse(parts.uri.query());
+    let authorization = Authorization::read(&parts.headers);
+    known.bearer = authorization.is_bearer();
+    let operation = match operation {
+        Ok(operation) => operation,
+        Err(error @ (RouteError::NotFound { v2: true } | RouteError::Method { v2: true, .. })) => {
+            // Strangers are asked who they are before they are told what there is.
+            let who = app.auth.authenticate(authorization.presented(), host.client, None).await?;
+            auth::authorize_ping(&who)?;
+            return Err(error.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let body = body.take().unwrap_or_else(|| Box::pin(futures::stream::empty()));
+    match operation {
+        Operation::Root => Ok(crate::operations::root(&app.hosts)),
+        Operation::Jwks => Ok(token::jwks(app).await?),
+        Operation::TokenGet => token::get(app, &query, &authorization, &host).await,
+        Operation::TokenPost => token::post(app, parts, &query, &authorization, &host, body).await,
+        Operation::Api => api::call(app, parts, body, &host, &mut known.credential).await,
+        operation => {
+            known.scopes = Some(scopes(&operation, &query));
+            let name = operation.repository();
+            if let Some(name) = name {
+                let span = tracing::Span::current();
+                span.record("account", name.account().as_str()).record("repository", name.as_str());
+            }
+            let who = app.auth.authenticate(authorization.presented(), host.client, name).await?;
+            known.credential = who.holder().map(auth::Holder::user);
+            known.warning = who.holder().and_then(auth::Holder::expiry_warning);
+            Box::pin(protocol(app, operation, &who, &query, parts, body)).await
+        }
+    }
+}
+
+/// Permit, view, operation: no arm reaches storage without a permit for its name.
+async fn protocol(
+    app: &App,
+    operation: Operation,
+    who: &Principal,
+    query: &Query<'_>,
+    parts: &Parts,
+    body: ByteStream,
+) -> Answered {
+    let (store, headers) = (&app.store, &parts.headers);
+    match operation {
+        Operation::Ping => {
+            auth::authorize_ping(who)?;
+            let mut response = Response::new(Body::full("{}"));
+            set(&mut response, header::CONTENT_TYPE, "application/json");
+            Ok(response)
+        }
+        Operation::Catalog => tag::catalog(store, &auth::authorize_catalog(who)?, query).await,
+        Operation::BlobGet(name, digest) => {
+            let permit = authorize::<Pull>(who, &name)?;
+            blob::get(store, &permit, view::resolve(&permit), &digest, headers).await
+        }
+        Operation::BlobHead(name, digest) => {
+            // Who may push will rely on a 200: then it is a promise.
+            let asker = match authorize::<Push>(who, &name) {
+                Ok(permit) => blob::Asker::Pusher(permit),
+                Err(_) => blob::Asker::Reader(authorize::<Pull>(who, &name)?),
+            };
+            blob::head(store, &asker, &digest).await
+        }
+        Operation::BlobDelete(name, digest) => blob::delete(store, &authorize::<Delete>(who, &name)?, &digest).await,
+        Operation::ManifestGet(name, reference) | Operation::ManifestHead(name, reference) => {
+            let permit = authorize::<Pull>(who, &name)?;
+            manifest::get(store, &permit, view::resolve(&permit), &reference, headers).await
+        }
+        Operation::ManifestPut(name, reference) => {
+            let permit = authorize::<Push>(who, &name)?;
+            manifest::put(store, &permit, &reference, query, headers, body).await
+        }
+        Operation::ManifestDelete(name, reference) => {
+            manifest::delete(store, &authorize::<Delete>(who, &name)?, &reference).await
+        }
+        Operation::UploadOpen(name) => {
+            let permit = authorize::<Push>(who, &name)?;
+            let _counted = app.metrics.upload();
+            upload::open(store, who, &permit, query, headers, body).await
+        }
+        Operation::UploadStatus(name, id) => upload::status(store, &upload_permit(app, who, &name, &id)?, &id).await,
+        Operation::UploadAppend(name, id) => {
+            let permit = upload_permit(app, who, &name, &id)?;
+            let _counted = app.metrics.upload();
+            upload::append(store, &permit, &id, headers, body).await
+        }
+        Operation::UploadCommit(name, id) => {
+            let permit = upload_permit(app, who, &name, &id)?;
+            let _counted = app.metrics.upload();
+            upload::commit(store, &permit, &id, query, headers, body).await
+        }
+        Operation::UploadCancel(name, id) => upload::cancel(store, &upload_permit(app, who, &name, &id)?, &id).await,
+        Operation::Tags(name) => {
+            let permit = authorize::<Pull>(who, &name)?;
+            tag::list(store, &permit, view::resolve(&permit), query).await
+        }
+        Operation::Referrers(name, digest) => {
+            let permit = authorize::<Pull>(who, &name)?;
+            referrer::list(store, &permit, view::resolve(&permit), &digest, query).await
+        }
+        // Answered before authentication, without a repository.
+        Operation::Root
+        | Operation::Health
+        | Operation::Ready
+        | Operation::TokenGet
+        | Operation::TokenPost
+        | Operation::Jwks
+        | Operation::Api => Err(Failure::Route(RouteError::NotFound { v2: false })),
+    }
+}
+
+/// A push right, or for a token that has only just expired the right to finish a session that its own credential opened.
+fn upload_permit(app: &App, who: &Principal, name: &RepositoryName, id: &str) -> Result<auth::Permit<Push>, Refusal> {
+    match opener_of(app, who, name, id) {
+        Some(opener) => auth::authorize_upload(who, name, &opener),
+        None => authorize::<Push>(who, name),
+    }
+}
+
+/// The opener that a genuine session id carries; asked for only by a principal that depends on it.
+fn opener_of(app: &App, who: &Principal, name: &RepositoryName, id: &str) -> Option<Opener> {
+    match who {
+        Principal::ExpiredToken(holder, _) => {
+            let repository = storage::Repository::new(holder.account().clone(), name.clone())?;
+            Some(app.store.upload_opener(&repository, id)?)
+        }
+        Principal::Anonymous(_) | Principal::AnonymousToken(_) | Principal::Credential(_) | Principal::Token(..) => {
+            None
+        }
+    }
+}
+
+/// What a client has to ask for to be let in: by operation, for a mount the source too.
+fn scopes(operation: &Operation, query: &Query<'_>) -> Scopes {
+    use crate::access::Access;
+    let Some(name) = operation.repository() else {
+        return if *operation == Operation::Catalog { Scopes::catalog() } else { Scopes::none() };
+    };
+    match operation.kind().access() {
+        Access::RepoRead => Scopes::pull(name),
+        Access::RepoDelete => Scopes::delete(name),
+        Access::RepoWrite | Access::Upload => {
+            let target = Scopes::push(name);
+            let source = query.first("mount").and(query.first("from")).and_then(|from| from.parse().ok());
+            match source {
+                Some(source) => target.and(Scopes::pull(&source)),
+                None => target,
+            }
+        }
+        Access::Open
+        | Access::Token
+        | Access::V2Ping
+        | Access::Catalog
+        | Access::Api
+        | Access::AccountRead
+        | Access::AccountWrite
+        | Access::KeyAdmin
+        | Access::Mint
+        | Access::Operator => Scopes::none(),
+    }
+}
+
+/// Dresses a failure, with the challenge that a 401 needs.
+fn refuse(app: &App, failure: &Failure, known: &Known, id: &str) -> Response<Body> {
+    let host = known.host.as_ref().map_or_else(String::new, |(host, _)| host.to_string());
+    let mut response = error::render(&failure.answer(&host), id);
+    if let (Failure::Refused(refusal), Some(scopes), Some((_, url))) = (failure, &known.scopes, &known.host) {
+        let error = match refusal {
+            Refusal::InvalidToken => Some("invalid_token"),
+            Refusal::InsufficientScope(_) => Some("insufficient_scope"),
+            Refusal::Unauthenticated(_) if known.bearer => Some("invalid_token"),
+            Refusal::Unauthenticated(_) => None,
+            Refusal::Denied(_)
+            | Refusal::ReadOnly { .. }
+            | Refusal::Throttled(_)
+            | Refusal::Stale
+            | Refusal::Unavailable(_) => return response,
+        };
+        let value = challenge(&format!("{url}/token"), app.auth.service(), scopes, error);
+        set(&mut response, header::WWW_AUTHENTICATE, value);
+    }
+    response
+}
+
+/// Most bytes of a refused request's body that are read, so that its client reads the answer instead of a broken connection.
+const DRAINED: u64 = 1 << 20;
+/// How long that may take.
+const DRAIN_FOR: Duration = Duration::from_secs(2);
+
+async fn drain(body: Option<ByteStream>) {
+    let Some(mut body) = body else { return };
+    let reading = async {
+        let mut read = 0;
+        while let Some(Ok(part)) = body.next().await {
+            read += part.len() as u64;
+            if read > DRAINED {
+                break;
+            }
+        }
+    };
+    // Past the time the connection is simply closed.
+    let _ = tokio::time::timeout(DRAIN_FOR, reading).await;
+}

@@ -1,0 +1,206 @@
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    Clock, Error, Repository, Time, UploadKeys,
+    backend::{Bytes, Claim, Records},
+    key,
+    stream::Pool,
+};
+
+/// Settings of the storage protocol.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long a promise (a commit, a mount, a HEAD under a push token) keeps an unreferenced blob. Default 24 h.
+    pub promise_life: chrono::Duration,
+    /// How long an upload session may be used after it was opened. Default 5 days, below the 7 after which Azure drops blocks.
+    pub session_life: chrono::Duration,
+    /// Refuse every write and delete with [`Error::ReadOnly`].
+    pub read_only: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { promise_life: chrono::Duration::hours(24), session_life: chrono::Duration::days(5), read_only: false }
+    }
+}
+
+/// The handles that storage's operations use. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    records: Arc<dyn Records>,
+    bytes: Arc<dyn Bytes>,
+    clock: Arc<dyn Clock>,
+    keys: UploadKeys,
+    settings: Settings,
+    /// Buffers of uploads to a local folder; a remote backend has a budget of its own.
+    pool: Option<Pool>,
+    tracker: TaskTracker,
+    /// Dirty marks this process has written: key, and when it was (so that the map stays small).
+    dirty: Mutex<HashMap<String, Time>>,
+    /// Repositories seen to exist and not to be deleted, and when.
+    known: Mutex<HashMap<Repository, Duration>>,
+}
+
+/// Entries of a bounded table before it is emptied: both tables only save requests.
+const TABLE_LIMIT: usize = 4096;
+/// How long a repository that was seen is taken to exist still.
+const KNOWN_FOR: Duration = Duration::from_secs(5);
+/// Buffers of all uploads together.
+const POOL_BUFFERS: usize = 24;
+
+impl Store {
+    /// A store over two backends.
+    pub fn new(
+        records: Arc<dyn Records>,
+        bytes: Arc<dyn Bytes>,
+        clock: Arc<dyn Clock>,
+        keys: UploadKeys,
+        settings: Settings,
+        tracker: TaskTracker,
+    ) -> Self {
+        let pool = (bytes.claim() == Claim::Lock).then(|| Pool::new(POOL_BUFFERS));
+        Self(Arc::new(Inner {
+            records,
+            bytes,
+            clock,
+            keys,
+            settings,
+            pool,
+            tracker,
+            dirty: Mutex::default(),
+            known: Mutex::default(),
+        }))
+    }
+
+    /// The records.
+    pub fn records(&self) -> &dyn Records {
+        &*self.0.records
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &dyn Bytes {
+        &*self.0.bytes
+    }
+
+    /// Wall-clock time.
+    pub fn now(&self) -> Time {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.clock.elapsed()
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn upload_keys(&self) -> &UploadKeys {
+        &self.0.keys
+    }
+
+    /// Who opened the session that an upload's text names; `None` if the text is no id of this repository. Reads nothing.
+    pub fn upload_opener(&self, repository: &Repository, text: &str) -> Option<crate::Opener> {
+        self.0.keys.verify(repository, text).map(|id| id.opener().clone())
+    }
+
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.0.pool.as_ref()
+    }
+
+    /// When a promise made now ends.
+    pub(crate) fn lease(&self) -> Time {
+        self.now() + self.0.settings.promise_life
+    }
+
+    /// Refuses when the store is read-only: the first line of everything that writes.
+    pub(crate) fn writable(&self) -> Result<(), Error> {
+        if self.0.settings.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
+    /// Runs what must not stop half way: it goes on when the client's connection, and with it the caller, is gone.
+    pub(crate) async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.0.tracker.spawn(work).await.map_err(Error::unknown)?
+    }
+
+    /// Runs what nobody waits for: loss is harmless, shutdown still awaits it.
+    pub(crate) fn afterwards(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<(), Error>> + Send + 'static,
+    ) {
+        self.0.tracker.spawn(async move {
+            if let Err(error) = work.await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "{what} was left out");
+            }
+        });
+    }
+
+    /// Writes the mark that `repository` has work for collection in this hour, once per process, repository and hour.
+    pub(crate) async fn mark_dirty(&self, repository: &Repository) -> Result<(), Error> {
+        let now = self.now();
+        let mark = key::dirty(now, repository);
+        if self.0.dirty.lock().contains_key(mark.as_str()) {
+            return Ok(());
+        }
+        self.records().put(&mark, bytes::Bytes::from_static(b".")).await?;
+        let mut dirty = self.0.dirty.lock();
+        if dirty.len() >= TABLE_LIMIT {
+            dirty.retain(|_, &mut at| now - at < chrono::Duration::hours(1));
+            if dirty.len() >= TABLE_LIMIT {
+                dirty.clear();
+            }
+        }
+        dirty.insert(mark.as_str().to_owned(), now);
+        Ok(())
+    }
+
+    /// Whether this process saw `repository` exist a moment ago.
+    pub(crate) fn recently_seen(&self, repository: &Repository) -> bool {
+        let now = self.elapsed();
+        self.0.known.lock().get(repository).is_some_and(|&at| now.saturating_sub(at) < KNOWN_FOR)
+    }
+
+    pub(crate) fn seen(&self, repository: &Repository) {
+        let now = self.elapsed();
+        let mut known = self.0.known.lock();
+        if known.len() >= TABLE_LIMIT {
+            known.retain(|_, &mut at| now.saturating_sub(at) < KNOWN_FOR);
+            if known.len() >= TABLE_LIMIT {
+                known.clear();
+            }
+        }
+        known.insert(repository.clone(), now);
+    }
+}
+
+/// Ten minutes of monotonic time for a write of several steps, checked before each: a replica that was paused for longer gives up
+/// instead of writing into a world that has moved on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Duration);
+
+impl Deadline {
+    const LENGTH: Duration = Duration::from_mins(10);
+
+    pub(crate) fn start(store: &Store) -> Self {
+        Self(store.elapsed() + Self::LENGTH)
+    }
+
+    /// [`Error::Unknown`] when the time is over.
+    pub(crate) fn check(self, store: &Store) -> Result<(), Error> {
+        if store.elapsed() < self.0 {
+            Ok(())
+        } else {
+            Err(Error::unknown("a write took more than ten minutes and was given up"))
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The document of an upload session, and what is done to it without new bytes.
+
+use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Account, Algorithm, Digest, Error, Repository, Store, Time, UploadId, Writable,
+    backend::Saved,
+    hash::{HashState, Hasher},
+    key::{self, DataId},
+    member, record,
+    store::Deadline,
+};
+
+/// Where a session stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    /// Waiting for bytes or a commit.
+    Open,
+    /// A writer has it, until a time that it keeps moving (only where the backend cannot exclude a second one itself).
+    Busy {
+        /// Random id of the writer.
+        claim: String,
+        /// When the claim ends if it is not renewed.
+        until: Time,
+    },
+    /// A commit has begun: no byte is added any more. The last state of a session that became a blob.
+    Committing {
+        /// What it becomes.
+        want: Digest,
+        /// Since when.
+        at: Time,
+    },
+    /// Ended without a blob.
+    Cancelled,
+}
+
+/// The end of the bytes that has not filled a part, kept beside the document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tail {
+    /// Part of the pieces' keys.
+    pub(super) rev: u64,
+    /// Number of pieces.
+    pub(super) pieces: usize,
+    /// Bytes in all.
+    pub(super) len: u64,
+}
+
+/// The document. From it alone one can tell where the bytes are and which digest they may have been committed under: `want`, or the
+/// saved hash finished.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Session {
+    pub(super) state: State,
+    /// Repository (path in the account).
+    pub(super) repository: String,
+    /// The data object that the bytes go to. Durable here before the first byte is sent there.
+    pub(super) x: String,
+    /// A whole object that holds the first bytes and cannot grow: read back into `x` by the next writer, then given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) was: Option<String>,
+    pub(super) saved: Saved,
+    /// Durable bytes.
+    pub(super) offset: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tail: Option<Tail>,
+    /// Hash of the first `offset` bytes.
+    pub(super) hash: HashState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) want: Option<Digest>,
+    /// Chunks so far that were smaller than an object store wants them.
+    #[serde(default)]
+    pub(super) small_chunks: u32,
+}
+
+/// A commit may be repeated for so long after it began: a lost answer, a dead replica.
+const REPEAT_FOR: chrono::Duration = chrono::Duration::hours(1);
+
+impl Session {
+    /// The data object.
+    pub(super) fn data(&self, account: &Account) -> Result<DataId, Error> {
+        DataId::parse(account.generation(), &self.x)
+            .ok_or_else(|| Error::corrupt("an upload session names no data object"))
+    }
+
+    /// Every digest its bytes may have been committed under.
+    fn candidates(&self) -> Vec<Digest> {
+        let hasher = Hasher::resume(&self.hash);
+        let saved = [Algorithm::Sha256, Algorithm::Sha512].into_iter().filter_map(|a| hasher.digest(a));
+        let committing = match &self.state {
+            State::Committing { want, .. } => Some(want.clone()),
+            State::Open | State::Busy { .. } | State::Cancelled => None,
+        };
+        committing.into_iter().chain(self.want.clone()).chain(saved).collect()
+    }
+}
+
+/// Goes on with a commit that has begun already: `Ok(None)` if none has.
+pub(super) async fn repeat(
+    store: &Store,
+    target: &Writable,
+    id: &UploadId,
+    digest: &Digest,
+) -> Result<Option<()>, Error> {
+    let account = target.repository().account();
+    let Some(found) = record::read::<Session>(store.records(), &key::upload(account, id.id())).await? else {
+        return Ok(None);
+    };
+    let session = found.value;
+    let State::Committing { want, at } = &session.state else { return Ok(None) };
+    if want != digest || store.now() - *at > REPEAT_FOR {
+        return Err(Error::NoUpload);
+    }
+    let deadline = Deadline::start(store);
+    let x = session.data(account)?;
+    let mut append = match store.bytes().open(&x, &session.saved, session.offset, None).await {
+        Err(Error::Conflict) => return Err(Error::Gap { have: session.offset }),
+        other => other?,
+    };
+    append.finish(session.offset).await?;
+    if Hasher::resume(&session.hash).digest(digest.algorithm()).as_ref() != Some(digest) {
+        read_back(store, &x, session.offset, digest).await?;
+    }
+    super::settle(store, target, id, &session, digest, deadline).await?;
+    Ok(Some(()))
+}
+
+/// Hashes a finished object for a digest whose state was not kept.
+pub(super) async fn read_back(store: &Store, x: &DataId, size: u64, digest: &Digest) -> Result<(), Error> {
+    let mut hasher = Hasher::new(Some(digest.algorithm()));
+    let content = store.bytes().read(x, None).await?;
+    let mut rest = size;
+    let mut stream = content.stream;
+    while rest > 0 {
+        let Some(mut chunk) = stream.try_next().await? else { break };
+        chunk.truncate(usize::try_from(rest).unwrap_or(usize::MAX));
+        rest -= chunk.len() as u64;
+        hasher = hasher.update_detached(chunk).await?;
+    }
+    match hasher.digest(digest.algorithm()) {
+        Some(actual) if actual == *digest && rest == 0 => Ok(()),
+        Some(actual) => Err(Error::DigestMismatch { expected: digest.clone(), actual }),
+        None => Err(Error::corrupt("a hash that was asked for was not run")),
+    }
+}
+
+/// Ends a session without a blob.
+pub(super) async fn cancel(store: &Store, target: &Writable, id: &UploadId) -> Result<(), Error> {
+    let repository = target.repository();
+    let key = key::upload(repository.account(), id.id());
+    loop {
+        let Some(mut found) = record::read::<Session>(store.records(), &key).await? else {
+            // Nothing has arrived; the document only keeps the id from being used again.
+            let ended = Session {
+                state: State::Cancelled,
+                repository: repository.name().path().to_owned(),
+                x: DataId::random(repository.account()).id().to_owned(),
+                was: None,
+                saved: Saved(serde_json::Value::Null),
+                offset: 0,
+                tail: None,
+                hash: Hasher::new(None).save(),
+                want: None,
+                small_chunks: 0,
+            };
+            match record::create(store.records(), &key, ended).await {
+                Err(Error::Conflict) => continue,
+                other => return other.map(|_| ()),
+            }
+        };
+        if matches!(found.value.state, State::Committing { .. } | State::Cancelled) {
+            return Err(Error::NoUpload);
+        }
+        found.value.state = State::Cancelled;
+        match record::update(store.records(), &key, &mut found).await {
+            Ok(()) => {}
+            Err(Error::Conflict) => continue,
+            Err(other) => return Err(other),
+        }
+        return abandon(store, repository, id, &found.value).await;
+    }
+}
+
+/// Gives up what a session that has ended holds.
+pub(super) async fn abandon(
+    store: &Store,
+    repository: &Repository,
+    id: &UploadId,
+    session: &Session,
+) -> Result<(), Error> {
+    let account = repository.account();
+    let x = session.data(account)?;
+    store.bytes().abort(&x, &session.saved).await?;
+    let candidates = session.candidates();
+    member::give_up(store, repository, &x, &candidates, Some(id.id())).await?;
+    give_up_predecessor(store, repository, id, session).await?;
+    drop_tail(store, account, id, session.tail.as_ref()).await
+}
+
+/// Gives up the whole object that the session outgrew.
+pub(super) async fn give_up_predecessor(
+    store: &Store,
+    repository: &Repository,
+    id: &UploadId,
+    session: &Session,
+) -> Result<(), Error> {
+    let was = session.was.as_ref().and_then(|was| DataId::parse(repository.account().generation(), was));
+    match was {
+        Some(was) => member::give_up(store, repository, &was, &[], Some(id.id())).await,
+        None => Ok(()),
+    }
+}
+
+/// Largest piece of a tail, so that no record grows past what stores and caches expect.
+const TAIL_PIECE: usize = 8 << 20;
+
+/// Keeps the end of the bytes with the records.
+pub(super) async fn put_tail(
+    store: &Store,
+    account: &Account,
+    id: &UploadId,
+    rev: u64,
+    tail: &bytes::Bytes,
+) -> Result<Tail, Error> {
+    let mut pieces = 0;
+    let mut start = 0;
+    while start < tail.len() {
+        let end = tail.len().min(start + TAIL_PIECE);
+        store.records().put(&key::upload_tail(account, id.id(), rev, pieces), tail.slice(start..end)).await?;
+        pieces += 1;
+        start = end;
+    }
+    Ok(Tail { rev, pieces, len: tail.len() as u64 })
+}
+
+/// Reads the end of the bytes back.
+pub(super) async fn read_tail(
+    store: &Store,
+    account: &Account,
+    id: &UploadId,
+    tail: &Tail,
+) -> Result<bytes::Bytes, Error> {
+    let mut whole = Vec::with_capacity(usize::try_from(tail.len).unwrap_or_default());
+    for piece in 0..tail.pieces {
+        let key = key::upload_tail(account, id.id(), tail.rev, piece);
+        let found = store.records().get_plain(&key).await?;
+        // Another writer has taken the session meanwhile and cleared it away.
+        whole.extend_from_slice(&found.ok_or(Error::Conflict)?.body);
+    }
+    if whole.len() as u64 == tail.len { Ok(whole.into()) } else { Err(Error::Conflict) }
+}
+
+/// Clears a tail that the document no longer names.
+pub(super) async fn drop_tail(
+    store: &Store,
+    account: &Account,
+    id: &UploadId,
+    tail: Option<&Tail>,
+) -> Result<(), Error> {
+    if let Some(tail) = tail {
+        for piece in 0..tail.pieces {
+            store.records().delete(&key::upload_tail(account, id.id(), tail.rev, piece)).await?;
+        }
+    }
+    Ok(())
+}
