@@ -39,6 +39,7 @@ mod settings;
 mod signing_key;
 mod time;
 mod token;
+mod upkeep;
 
 #[cfg(test)]
 mod tests;

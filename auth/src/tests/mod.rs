@@ -7,6 +7,7 @@ mod mint;
 mod render;
 mod revoke;
 mod token;
+mod upkeep;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -166,7 +167,7 @@ fn every_call_may_move_between_threads() {
     movable(|auth| auth.authenticate(Presented::None, HERE, None));
     movable(|auth| auth.issue(request(Presented::None, &[]), HERE));
     movable(|auth| auth.authenticate_api(None, HERE));
-    movable(|auth| auth.turn_signing_keys());
+    movable(Auth::turn_signing_keys);
     movable(|auth| async { auth.set_public(&Actor::Store, &name("acme"), &PublicDocument::default()).await });
     movable(|auth| async { auth.mint(&Actor::Store, &name("acme"), &pull()).await });
     movable(|auth| async { auth.delete_account(&Actor::Store, &name("acme"), None).await });
