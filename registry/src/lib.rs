@@ -18,6 +18,7 @@ pub mod operations;
 mod pipeline;
 mod presented;
 pub mod remote;
+mod replica;
 pub mod server;
 mod start;
 pub mod telemetry;
