@@ -72,8 +72,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
 
     let tasks = Tasks::new();
+    let read_only = config.server.read_only || opened.read_only;
     let settings = storage::Settings {
-        read_only: config.server.read_only || opened.read_only,
+        read_only,
         sparse_manifests: config.server.sparse_manifests,
         ..storage::Settings::default()
     };
