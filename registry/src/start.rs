@@ -72,8 +72,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
 
     let tasks = Tasks::new();
-    let read_only = config.server.read_only || opened.read_only;
-    let settings = storage::Settings { read_only, ..storage::Settings::default() };
+    let settings = storage::Settings {
+        read_only: config.server.read_only || opened.read_only,
+        sparse_manifests: config.server.sparse_manifests,
+        ..storage::Settings::default()
+    };
     let store = Store::new(
         Arc::clone(&opened.records),
         Arc::clone(&opened.bytes),
