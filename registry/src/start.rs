@@ -6,7 +6,7 @@ use config::Config;
 use storage::{Clock, Store};
 
 use crate::{
-    App,
+    App, background,
     hosts::Hosts,
     open,
     operations::{Check, Metrics, Operations, Readiness},
@@ -110,6 +110,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     }
     let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
     replica::announce(&tasks, records, clock, address, app.hosts.canonical(), read_only).await;
+    if !read_only {
+        background::start(&tasks, &app.auth);
+    }
     listener.serve(Arc::clone(&app), acceptor, config.limits.clone(), &tasks, metrics);
     Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, _opened: opened })
 }
