@@ -20,7 +20,14 @@ pub struct Opened {
     pub bytes: Arc<dyn Bytes>,
     /// Whether the store says that everything but reads is refused: it is being moved.
     pub read_only: bool,
-    _folder: local::Folder,
+    folder: local::Folder,
+}
+
+impl Opened {
+    /// What the records' own check finds wrong: of a folder, SQLite's; a bucket has none.
+    pub async fn integrity(&self) -> Result<Vec<String>, Error> {
+        self.folder.records.integrity_check().await
+    }
 }
 
 /// Opens the store. `serve`: to serve it, which one process does at a time on a folder; else to read and write single records.
@@ -37,7 +44,7 @@ pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<
                 records: folder.records.clone(),
                 bytes: folder.bytes.clone(),
                 read_only: format.read_only(),
-                _folder: folder,
+                folder,
             })
         }
         Store::Remote { url, .. } => {
