@@ -73,6 +73,8 @@ async fn podman_is_refused_with_every_bad_key() {
         let pair = format!("{}:{}", bad.credential.username, bad.credential.password);
         let creds = ["--tls-verify=false", "--creds", &pair, &reference];
         podman(&harness).arg("pull").args(creds).fails().await.says(bad.says);
-        podman(&harness).arg("push").args(creds).fails().await.says(bad.says);
+        // A push begins with HEAD, whose refusal has no text; a dead key fails at /token before it, which has.
+        let push = podman(&harness).arg("push").args(creds).fails().await;
+        push.says(if bad.refused_at_login { bad.says } else { bad.status });
     }
 }
