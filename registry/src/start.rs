@@ -65,7 +65,8 @@ impl Running {
 
 /// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    let acceptor = config.server.tls.as_ref().map(tls::acceptor).transpose()?;
+    let certificates = config.server.tls.clone().map(tls::Certificates::load).transpose()?;
+    let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
     let listener = Listener::bind("listen", config.server.listen).await?;
     let operations = bind_operations(config.server.operations).await?;
     let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
@@ -110,6 +111,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     }
     let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
     replica::announce(&tasks, records, clock, address, app.hosts.canonical(), read_only).await;
+    if let Some(certificates) = certificates {
+        certificates.keep_fresh(&tasks);
+    }
     if !read_only {
         background::start(&tasks, &app.auth);
     }
