@@ -1,0 +1,112 @@
+//! Pages: `limit` and `next_token`, which goes on in the list and with the filter that it was made for, and nowhere else.
+
+use auth::{Listing, Page};
+use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::TimeDelta;
+use http::StatusCode;
+use serde::Serialize;
+use storage::Time;
+
+use super::{Call, Problem, envelope};
+use crate::oci::{Answered, Query};
+
+/// Items of a page where the call says nothing, and the most it may say.
+const USUAL: usize = 20;
+const MOST: usize = 100;
+/// Bytes of a token's MAC: HMAC-SHA256, whole.
+const MAC: usize = 32;
+
+/// The page that a call asks for.
+pub(super) struct Asked {
+    pub(super) page: Page,
+    /// What a token is good for: path and filter.
+    bound: String,
+    expiring: Option<TimeDelta>,
+    keys: Vec<hmac::Key>,
+}
+
+/// What a list can be filtered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filters {
+    /// Nothing.
+    None,
+    /// `expiring=7d`: what ends by itself within that time.
+    Expiring,
+}
+
+/// A page as it is answered.
+#[derive(Serialize)]
+struct Shown<T> {
+    items: Vec<T>,
+    /// Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+impl Asked {
+    /// Reads a call's query.
+    pub(super) fn read(call: &Call, filters: Filters) -> Result<Self, Problem> {
+        let keys = call.app.auth.keys_for("page-token");
+        let keys = keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key[..])).collect();
+        Self::of(call.uri.path(), call.uri.query(), filters, keys)
+    }
+
+    fn of(path: &str, query: Option<&str>, filters: Filters, keys: Vec<hmac::Key>) -> Result<Self, Problem> {
+        let query = Query::parse(query);
+        for name in query.names() {
+            let known = matches!(name, "limit" | "next_token") || (name == "expiring" && filters == Filters::Expiring);
+            if !known {
+                let message = "this list has no such parameter";
+                let field = format!("?{name}");
+                return Err(Problem::UnknownField(auth::Invalid { field, message: message.into() }));
+            }
+        }
+        let limit = match query.first("limit").map(str::parse) {
+            None => USUAL,
+            Some(Ok(limit)) if (1..=MOST).contains(&limit) => limit,
+            Some(_) => return Err(Problem::invalid("?limit", format!("1 to {MOST}"))),
+        };
+        let expiring = query.first("expiring").map(|text| {
+            let time = humantime::parse_duration(text).ok().and_then(|time| TimeDelta::from_std(time).ok());
+            time.ok_or_else(|| Problem::invalid("?expiring", "a time such as 12h or 7d"))
+        });
+        let expiring = expiring.transpose()?;
+        let filter = expiring.map_or_else(String::new, |time| time.num_milliseconds().to_string());
+        let mut asked =
+            Self { page: Page { after: None, limit }, bound: format!("{path}\nexpiring={filter}"), expiring, keys };
+        if let Some(token) = query.first("next_token") {
+            asked.page.after = Some(asked.opened(token).ok_or(Problem::PageToken)?);
+        }
+        Ok(asked)
+    }
+
+    /// Whether something that ends then, or never, is asked for.
+    pub(super) fn wants(&self, now: Time, ends: Option<Time>) -> bool {
+        self.expiring.is_none_or(|within| ends.is_some_and(|end| end > now && end - now <= within))
+    }
+
+    /// Answers with a page.
+    pub(super) fn answer<T: Serialize>(&self, listing: Listing<T>) -> Answered {
+        let next_token = listing.next.as_deref().and_then(|after| self.token(after));
+        envelope::json(StatusCode::OK, &Shown { items: listing.items, next_token })
+    }
+
+    fn signed(&self, after: &str) -> Vec<u8> {
+        // A path and a name have no line break.
+        format!("{}\n{after}", self.bound).into_bytes()
+    }
+
+    fn token(&self, after: &str) -> Option<String> {
+        let mac = hmac::sign(self.keys.first()?, &self.signed(after));
+        Some(URL_SAFE_NO_PAD.encode([mac.as_ref(), after.as_bytes()].concat()))
+    }
+
+    fn opened(&self, token: &str) -> Option<String> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (mac, after) = bytes.split_at_checked(MAC)?;
+        let after = std::str::from_utf8(after).ok()?;
+        let signed = self.signed(after);
+        self.keys.iter().any(|key| hmac::verify(key, &signed, mac).is_ok()).then(|| after.to_owned())
+    }
+}
