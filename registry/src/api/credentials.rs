@@ -21,8 +21,7 @@ fn host(app: &App) -> Result<Host, Failure> {
 pub(super) async fn list(call: Call) -> Answered {
     let asked = Asked::read(&call, Filters::Expiring)?;
     let (now, host) = (call.app.clock.now(), host(&call.app)?);
-    let Listing { mut items, next } =
-        call.app.auth.list_credentials(&call.actor, call.account()?, &asked.page).await?;
+    let Listing { mut items, next } = call.app.auth.list_credentials(&call.actor, call.account()?, &asked.page).await?;
     items.retain(|one| asked.wants(now, Some(one.expires_at).filter(|_| one.revoked_at.is_none())));
     let items: Vec<_> = items.into_iter().map(|one| one.document(&host)).collect();
     asked.answer(Listing { items, next })

@@ -105,8 +105,9 @@ fn kept(error: &Error, host: &str) -> Answer {
         Error::NotFound { .. } => Answer::new(S::NOT_FOUND, C::NotFound, error.to_string()),
         Error::Taken { .. } => Answer::new(S::CONFLICT, C::NameTaken, error.to_string()),
         Error::Invalid(invalid) => told(S::UNPROCESSABLE_ENTITY, C::Validation, invalid),
-        Error::Changed { rev } => Answer::new(S::PRECONDITION_FAILED, C::PreconditionFailed, error.to_string())
-            .with(header::ETAG, etag(*rev)),
+        Error::Changed { rev } => {
+            Answer::new(S::PRECONDITION_FAILED, C::PreconditionFailed, error.to_string()).with(header::ETAG, etag(*rev))
+        }
         Error::Limit(text) => Answer::new(S::TOO_MANY_REQUESTS, C::TooManyRequests, text),
         Error::Store(error) => stored(error),
         // The second is for what auth's enum may grow: what is not known here is a failure of ours.
@@ -232,5 +233,136 @@ impl With for Answered {
 
     fn tagged(self, rev: u64) -> Self {
         self.with(header::ETAG, etag(rev))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use auth::{MintRequest, NewAccount, Reason};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    async fn rendered(failure: Failure) -> (u16, HeaderMap, Value) {
+        use http_body_util::BodyExt;
+        let response = crate::error::render(&failure.answer("registry.example"), "an-id");
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (head.status.as_u16(), head.headers, serde_json::from_slice(&body).unwrap())
+    }
+
+    fn problem<T: DeserializeOwned + std::fmt::Debug>(text: &str) -> Problem {
+        parse::<T>(text.as_bytes()).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn an_unknown_field_is_named() {
+        let (status, _, body) = rendered(problem::<NewAccount>(r#"{"name":"acme","nmae":1}"#).into()).await;
+        assert_eq!(status, 400);
+        let expected = json!([{
+            "code": "UNKNOWN_FIELD",
+            "message": "unknown field `nmae`, expected `name` or `display`",
+            "detail": {"field": "/nmae"},
+        }]);
+        assert_eq!(body["errors"], expected);
+        let nested = problem::<auth::AccountChange>(r#"{"policy":{"a/b":1}}"#);
+        assert!(matches!(&nested, Problem::UnknownField(i) if i.field == "/policy/a~1b"), "{nested:?}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_type_and_a_missing_field_are_named() {
+        for (text, field) in [
+            (r#"{"kind":"pull","repositories":["a",1]}"#, "/repositories/1"),
+            (r#"{"kind":"pull","ttl_seconds":"1h"}"#, "/ttl_seconds"),
+            ("{}", "/kind"),
+        ] {
+            let (status, _, body) = rendered(problem::<MintRequest>(text).into()).await;
+            assert_eq!(status, 422, "{text}");
+            assert_eq!(body["errors"][0]["code"], "VALIDATION");
+            assert_eq!(body["errors"][0]["detail"]["field"], field);
+            assert!(!body.to_string().contains(" line "), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_refused() {
+        for text in ["", " ", "[]", r#"["acme","x"]"#, "null", "{", r#"{"name":"a"} x"#, "\u{feff}{}"] {
+            assert!(matches!(problem::<NewAccount>(text), Problem::NotJson(_)), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_invalid_field_is_told_at_once() {
+        let invalid = ["/a", "/b/0"].map(|field| Invalid { field: field.into(), message: format!("{field} is bad") });
+        let (status, _, body) = rendered(Error::Invalid(invalid.into()).into()).await;
+        assert_eq!(status, 422);
+        assert_eq!(
+            body["errors"][1],
+            json!({"code": "VALIDATION", "message": "/b/0 is bad", "detail": {"field": "/b/0"}})
+        );
+        assert_eq!(body["errors"].as_array().unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn outcomes_have_their_status_and_code() {
+        let role = Refusal::Denied(Reason::Role(auth::Role::Viewer));
+        for (failure, status, code) in [
+            (Error::NotFound { what: "account" }.into(), 404, "NOT_FOUND"),
+            (Error::Taken { name: "acme".parse().unwrap() }.into(), 409, "NAME_TAKEN"),
+            (Error::Limit("too many".into()).into(), 429, "TOOMANYREQUESTS"),
+            (Error::CannotOpen("x".into()).into(), 500, "UNKNOWN"),
+            (Error::Store(storage::Error::unavailable("x")).into(), 503, "UNAVAILABLE"),
+            (Problem::refused(role).into(), 403, "DENIED"),
+            (Problem::refused(Refusal::ReadOnly { account: None }).into(), 405, "UNSUPPORTED"),
+            (Problem::NoIfMatch.into(), 428, "PRECONDITION_REQUIRED"),
+            (Problem::PageToken.into(), 400, "INVALID_TOKEN"),
+            (Problem::NoEndPoint.into(), 404, "NOT_FOUND"),
+            (Problem::TooLarge("x".into()).into(), 413, "TOO_LARGE"),
+        ] {
+            let failure: Failure = failure;
+            let shown = format!("{failure:?}");
+            let (answered, _, body) = rendered(failure).await;
+            assert_eq!((answered, body["errors"][0]["code"].as_str()), (status, Some(code)), "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_ours_tells_the_client_an_id_and_the_log_the_reason() {
+        let failure = Failure::from(Error::Store(storage::Error::unavailable("disk on fire")));
+        assert!(crate::telemetry::chain(failure.hidden().unwrap()).contains("disk on fire"));
+        let (_, _, body) = rendered(failure).await;
+        assert_eq!(body["errors"][0]["detail"], json!({"request_id": "an-id"}));
+        assert!(!body.to_string().contains("disk"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_challenged_for_a_bearer_and_told_no_realm() {
+        let (status, headers, _) = rendered(Problem::refused(Refusal::Unauthenticated(None)).into()).await;
+        assert_eq!((status, headers[header::WWW_AUTHENTICATE].as_bytes()), (401, &b"Bearer"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_stale_tag_is_answered_with_the_current_one() {
+        let (status, headers, body) = rendered(Error::Changed { rev: 7 }.into()).await;
+        assert_eq!((status, headers[header::ETAG].as_bytes()), (412, &b"\"7\""[..]));
+        assert_eq!(body["errors"][0]["code"], "PRECONDITION_FAILED");
+    }
+
+    #[test]
+    fn if_match_is_one_strong_tag_or_anything() {
+        let read = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| {
+                headers.append(header::IF_MATCH, HeaderValue::from_static(value));
+            });
+            if_match(&headers)
+        };
+        assert!(matches!(read(&[]), Err(Problem::NoIfMatch)));
+        assert_eq!(read(&["*"]).unwrap(), None);
+        assert_eq!(read(&["\"7\""]).unwrap(), Some(7));
+        for stale in ["7", "W/\"7\"", "\"x\"", "", "\"7\", \"8\""] {
+            assert_eq!(read(&[stale]).unwrap(), Some(u64::MAX), "{stale}");
+        }
+        assert_eq!(read(&["\"7\"", "\"7\""]).unwrap(), Some(u64::MAX));
     }
 }

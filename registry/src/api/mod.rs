@@ -364,7 +364,8 @@ mod tests {
         let Problem::Method(allow) = refused else { panic!("{refused:?}") };
         let allow: BTreeSet<_> = allow.split(", ").collect();
         assert_eq!(allow, BTreeSet::from(["GET", "HEAD", "PATCH", "DELETE"]));
-        for path in ["/api/v1", "/api/v1/", "/api/v1/accounts/", "/api/v1/nothing", "/api/v1/accounts/acme/keys/a/b/c"] {
+        for path in ["/api/v1", "/api/v1/", "/api/v1/accounts/", "/api/v1/nothing", "/api/v1/accounts/acme/keys/a/b/c"]
+        {
             assert!(matches!(found("GET", path).await, Err(Problem::NoEndPoint)), "{path}");
         }
     }

@@ -12,8 +12,8 @@ use super::{Call, Problem, envelope};
 use crate::oci::{Answered, Query};
 
 /// Items of a page where the call says nothing, and the most it may say.
-const USUAL: usize = 20;
-const MOST: usize = 100;
+pub(super) const USUAL: usize = 20;
+pub(super) const MOST: usize = 100;
 /// Bytes of a token's MAC: HMAC-SHA256, whole.
 const MAC: usize = 32;
 
@@ -108,5 +108,82 @@ impl Asked {
         let after = std::str::from_utf8(after).ok()?;
         let signed = self.signed(after);
         self.keys.iter().any(|key| hmac::verify(key, &signed, mac).is_ok()).then(|| after.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/api/v1/accounts/acme/keys";
+
+    fn keys(seeds: &[u8]) -> Vec<hmac::Key> {
+        seeds.iter().map(|seed| hmac::Key::new(hmac::HMAC_SHA256, &[*seed; 32])).collect()
+    }
+
+    fn asked(path: &str, query: &str, seeds: &[u8]) -> Result<Asked, Problem> {
+        Asked::of(path, Some(query), Filters::Expiring, keys(seeds))
+    }
+
+    fn goes_on(path: &str, query: &str, seeds: &[u8]) -> bool {
+        match asked(path, query, seeds) {
+            Ok(asked) => asked.page.after.as_deref() == Some("0k3v9x0a2m4p6r1t"),
+            Err(Problem::PageToken) => false,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_list_and_filter_only() {
+        let token = asked(PATH, "limit=2&expiring=7d", &[1]).unwrap().token("0k3v9x0a2m4p6r1t").unwrap();
+        assert!(goes_on(PATH, &format!("expiring=7d&next_token={token}"), &[1]));
+        assert!(goes_on(PATH, &format!("expiring=168h&limit=9&next_token={token}"), &[1]), "the same time");
+        assert!(!goes_on(PATH, &format!("expiring=8d&next_token={token}"), &[1]));
+        assert!(!goes_on(PATH, &format!("next_token={token}"), &[1]));
+        assert!(!goes_on("/api/v1/accounts/beta/keys", &format!("expiring=7d&next_token={token}"), &[1]));
+    }
+
+    #[test]
+    fn a_token_outlives_the_key_s_successor_and_no_stranger_makes_one() {
+        let token = asked(PATH, "", &[1]).unwrap().token("0k3v9x0a2m4p6r1t").unwrap();
+        assert!(goes_on(PATH, &format!("next_token={token}"), &[2, 1]));
+        assert!(!goes_on(PATH, &format!("next_token={token}"), &[2]));
+    }
+
+    #[test]
+    fn a_changed_token_is_refused() {
+        let token = asked(PATH, "", &[1]).unwrap().token("0k3v9x0a2m4p6r1t").unwrap();
+        for i in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[i] = if changed[i] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(!goes_on(PATH, &format!("next_token={changed}"), &[1]), "{i}");
+        }
+        for bad in ["", "x", "%00", "AAAA"] {
+            assert!(!goes_on(PATH, &format!("next_token={bad}"), &[1]), "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_and_parameters_are_held_to_what_there_is() {
+        assert_eq!(asked(PATH, "", &[1]).unwrap().page.limit, 20);
+        assert_eq!(asked(PATH, "limit=100", &[1]).unwrap().page.limit, 100);
+        for bad in ["limit=0", "limit=101", "limit=", "limit=-1", "expiring=soon"] {
+            assert!(matches!(asked(PATH, bad, &[1]), Err(Problem::Auth(auth::Error::Invalid(_)))), "{bad}");
+        }
+        assert!(matches!(asked(PATH, "limits=1", &[1]), Err(Problem::UnknownField(_))));
+        let without = Asked::of(PATH, Some("expiring=7d"), Filters::None, keys(&[1]));
+        assert!(matches!(without, Err(Problem::UnknownField(_))));
+    }
+
+    #[test]
+    fn expiring_means_alive_and_not_for_longer() {
+        let now = chrono::DateTime::UNIX_EPOCH;
+        let week = asked(PATH, "expiring=7d", &[1]).unwrap();
+        for (days, wanted) in [(-1, false), (0, false), (1, true), (7, true), (8, false)] {
+            assert_eq!(week.wants(now, Some(now + TimeDelta::days(days))), wanted, "{days}");
+        }
+        assert!(!week.wants(now, None));
+        assert!(asked(PATH, "", &[1]).unwrap().wants(now, None));
     }
 }
