@@ -1,5 +1,6 @@
 //! Access keys: long-lived, shown once, stored hashed. A key mints; it never pulls.
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use storage::{AccountName, Time, key, record};
 
@@ -48,6 +49,8 @@ pub(crate) struct KeyRecord {
     pub(crate) created: Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_used_day: Option<NaiveDate>,
     pub(crate) state: KeyState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revoked_at: Option<Time>,
@@ -81,6 +84,9 @@ pub struct AccessKeyDocument {
     pub expires_at: Option<Time>,
     /// What it can still do.
     pub state: KeyState,
+    /// The day it was last used, if it was: in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_on: Option<NaiveDate>,
 }
 
 /// A secret on its way into the one answer that shows it. Zeroised when dropped; `Debug` hides it.
@@ -124,6 +130,7 @@ impl AccessKeyDocument {
             created_at: record.created,
             expires_at: record.expires,
             state: record.state,
+            last_used_on: record.last_used_day,
         }
     }
 }
@@ -245,6 +252,7 @@ impl Auth {
             label: new.label.clone(),
             created: now,
             expires: new.expires_at,
+            last_used_day: None,
             state: KeyState::Active,
             revoked_at: None,
         };

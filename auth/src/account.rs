@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use storage::{
-    Account, AccountName, Generation, Time, key,
+    Account, AccountName, Generation, Time,
+    generation::{GenerationRecord, GenerationState},
+    key,
     record::{self, Document},
 };
 
@@ -91,23 +93,6 @@ pub(crate) struct AccountRecord {
     pub(crate) on_stale: OnStale,
     #[serde(default)]
     pub(crate) policy: Policy,
-}
-
-/// `gen/G`: written before the account that means it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct GenerationRecord {
-    /// A label: which name it belongs to is what `acct/NAME` says.
-    pub(crate) name: AccountName,
-    state: GenerationState,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    deleted_at: Option<Time>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum GenerationState {
-    Live,
-    Deleted,
 }
 
 impl AccountRecord {

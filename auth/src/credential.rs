@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 use storage::{Account, AccountName, Time, key, record};
 
@@ -56,6 +56,8 @@ pub(crate) struct CredentialRecord {
     #[serde(default)]
     pub(crate) label: String,
     pub(crate) created: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_used_day: Option<NaiveDate>,
     pub(crate) expires: Time,
     pub(crate) by: Issuer,
     /// Whatever's end ends this credential, the issuer first.
@@ -93,6 +95,8 @@ pub struct Credential {
     pub revoked_at: Option<Time>,
     /// Who minted it.
     pub issuer: Issuer,
+    /// The day it was last used, if it was.
+    pub last_used_on: Option<NaiveDate>,
 }
 
 impl Credential {
@@ -109,6 +113,7 @@ impl Credential {
             expires_at: record.expires,
             revoked_at: record.revoked_at,
             issuer: record.by,
+            last_used_on: record.last_used_day,
         }
     }
 }
@@ -333,6 +338,7 @@ impl Auth {
             label: order.label,
             created: now,
             expires,
+            last_used_day: None,
             parents: minter.map(|key| key.id.clone()).into_iter().collect(),
             by,
             view: None,
@@ -366,7 +372,9 @@ impl Auth {
         let count_key = key::credential_count(account, issuer.as_str());
         let add = |counts: &mut Counts| {
             counts.tidy(now);
-            replaced.into_iter().for_each(|expires| counts.remove(expires));
+            if let Some(expires) = replaced {
+                counts.remove(expires);
+            }
             if counts.live() >= most {
                 return Err(Error::Limit(format!(
                     "this key has {most} live credentials, the most that one key may have: wait for some to end, or mint with \

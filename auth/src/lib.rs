@@ -40,6 +40,10 @@ mod settings;
 mod signing_key;
 mod time;
 mod token;
+mod upkeep;
+
+#[cfg(test)]
+mod tests;
 
 pub use access_key::{AccessKeyDocument, KeyState, NewKey, Shown};
 pub use account::{AccountChange, AccountDocument, AccountState, NewAccount, OnStale, Policy, PolicyChange};

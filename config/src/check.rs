@@ -58,12 +58,17 @@ fn server(read: &Read<'_>) -> Result<Server, Error> {
             text.parse::<IpNet>().or_else(|_| alone()).map_err(|_| "expected a network, like 10.0.0.0/8, or an address")
         })?,
         tls,
-        read_only: read.one("read_only", |text| match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err("expected true or false"),
-        })?,
+        read_only: read.one("read_only", switch)?,
+        sparse_manifests: read.one("sparse_manifests", switch)?,
     })
+}
+
+fn switch(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("expected true or false"),
+    }
 }
 
 fn store(read: &Read<'_>) -> Result<Store, Error> {

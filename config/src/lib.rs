@@ -63,6 +63,8 @@ pub struct Server {
     pub tls: Option<TlsFiles>,
     /// Refuses pushes and deletes of the whole registry. Default false.
     pub read_only: bool,
+    /// Take image manifests whose blobs the repository does not contain. Default false: such an image cannot be pulled.
+    pub sparse_manifests: bool,
 }
 
 /// The operations listener.

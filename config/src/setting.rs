@@ -60,6 +60,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("tls_key", Kind::Value, "FILE", "Private key (PEM) of the certificate"),
     setting("trusted_proxy", Kind::List, "CIDR", "Proxy whose X-Forwarded-For, -Proto and -Host count"),
     setting("read_only", Kind::Switch, "BOOL", "Refuse pushes and deletes"),
+    setting(
+        "sparse_manifests",
+        Kind::Switch,
+        "BOOL",
+        "Take image manifests whose blobs the repository does not contain; otherwise 404 MANIFEST_BLOB_UNKNOWN",
+    ),
     setting("seal_key", Kind::Secret, "SECRET", "Key that seals private keys in the store"),
     setting("limits.connections", Kind::Value, "COUNT", "Connections open at once"),
     setting("limits.header_size", Kind::Value, "SIZE", "Bytes of a request's head"),

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod api;
 mod app;
+mod background;
 pub mod body;
 mod cli;
 mod error;
@@ -18,6 +19,7 @@ pub mod operations;
 mod pipeline;
 mod presented;
 pub mod remote;
+mod replica;
 pub mod server;
 mod start;
 pub mod telemetry;

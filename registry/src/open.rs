@@ -8,6 +8,7 @@ use config::{Config, Store};
 use storage::{
     Clock, Error,
     backend::{Bytes, Records, local},
+    format::{self, Mode, Purpose},
 };
 
 /// The two halves of a store, and the lock that one server holds.
@@ -17,6 +18,8 @@ pub struct Opened {
     pub records: Arc<dyn Records>,
     /// The bytes.
     pub bytes: Arc<dyn Bytes>,
+    /// Whether the store says that everything but reads is refused: it is being moved.
+    pub read_only: bool,
     _folder: local::Folder,
 }
 
@@ -29,7 +32,13 @@ pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<
             let options = local::Options { serve, ..local::Options::default() };
             let opening = tokio::task::spawn_blocking(move || local::Folder::open(&path, options, clock));
             let folder = opening.await.map_err(Error::unavailable)??;
-            Ok(Opened { records: folder.records.clone(), bytes: folder.bytes.clone(), _folder: folder })
+            let format = format::open(&*folder.records, Mode::Local, Purpose::Use).await?;
+            Ok(Opened {
+                records: folder.records.clone(),
+                bytes: folder.bytes.clone(),
+                read_only: format.read_only(),
+                _folder: folder,
+            })
         }
         Store::Remote { url, .. } => {
             Err(Error::Refused(format!("{url}: this build serves folders alone; name one with --data")))
@@ -38,8 +47,12 @@ pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<
 }
 
 /// Opens auth over the records, seeding what a new store has not yet.
-pub async fn auth(records: Arc<dyn Records>, config: &Config, clock: Arc<dyn Clock>) -> Result<Auth, auth::Error> {
+pub async fn auth(opened: &Opened, config: &Config, clock: Arc<dyn Clock>) -> Result<Auth, auth::Error> {
     let seal_key = config.seal_key.as_ref().map(|key| SealKey::new(key.reveal())).transpose()?;
-    let settings = auth::Settings { seal_key, read_only: config.server.read_only, ..auth::Settings::default() };
-    Auth::open(records, clock, settings).await
+    let settings = auth::Settings {
+        seal_key,
+        read_only: config.server.read_only || opened.read_only,
+        ..auth::Settings::default()
+    };
+    Auth::open(Arc::clone(&opened.records), clock, settings).await
 }

@@ -6,10 +6,11 @@ use config::Config;
 use storage::{Clock, Store};
 
 use crate::{
-    App,
+    App, background,
     hosts::Hosts,
     open,
     operations::{Check, Metrics, Operations, Readiness},
+    replica,
     server::{
         listen::{BindError, Listener},
         shutdown::{Drained, Tasks},
@@ -68,10 +69,15 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     let listener = Listener::bind("listen", config.server.listen).await?;
     let operations = bind_operations(config.server.operations).await?;
     let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
-    let auth = Arc::new(open::auth(Arc::clone(&opened.records), &config, Arc::clone(&clock)).await?);
+    let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
 
     let tasks = Tasks::new();
-    let settings = storage::Settings { read_only: config.server.read_only, ..storage::Settings::default() };
+    let read_only = config.server.read_only || opened.read_only;
+    let settings = storage::Settings {
+        read_only,
+        sparse_manifests: config.server.sparse_manifests,
+        ..storage::Settings::default()
+    };
     let store = Store::new(
         Arc::clone(&opened.records),
         Arc::clone(&opened.bytes),
@@ -101,6 +107,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     if let Some(operations) = operations {
         let handler = Arc::new(Operations { metrics: Arc::clone(&metrics), readiness });
         operations.serve(handler, None, config.limits.clone(), &tasks, Arc::new(Metrics::new(&*app.clock)));
+    }
+    let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
+    replica::announce(&tasks, records, clock, address, app.hosts.canonical(), read_only).await;
+    if !read_only {
+        background::start(&tasks, &app.auth);
     }
     listener.serve(Arc::clone(&app), acceptor, config.limits.clone(), &tasks, metrics);
     Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, _opened: opened })
@@ -132,3 +143,6 @@ fn checks(opened: &open::Opened) -> Vec<(&'static str, Check)> {
     });
     vec![("store", store)]
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,7 +106,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     while let Some(error) = cause {
         let next = error.to_string();
         // Errors that show their source in their own text would say it twice.
-        if !text.ends_with(&next) {
+        if !text.contains(&next) {
             text = format!("{text}: {next}");
         }
         cause = error.source();

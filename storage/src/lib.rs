@@ -15,6 +15,7 @@ pub mod backend;
 pub mod blob;
 pub mod clock;
 mod error;
+pub mod format;
 pub mod generation;
 mod hash;
 pub mod key;

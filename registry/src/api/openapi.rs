@@ -37,6 +37,7 @@ enum Shape {
     Number,
     NumberOrNull,
     Flag,
+    Day,
     Time,
     TimeOrNull,
     Document(&'static str),
@@ -134,6 +135,7 @@ const DOCUMENTS: [(&str, &[Field]); 17] = [
             must("created_at", Shape::Time, "When it was made"),
             must("expires_at", Shape::TimeOrNull, "When it ends by itself"),
             must("state", Shape::OneOf(&["active", "retired", "revoked"]), "What it can still do"),
+            may("last_used_on", Shape::Day, "The day it was last used"),
         ],
     ),
     (
@@ -163,6 +165,7 @@ const DOCUMENTS: [(&str, &[Field]); 17] = [
             must("created_at", Shape::Time, "When it was minted"),
             must("expires_at", Shape::Time, "When it ends"),
             may("revoked_at", Shape::Time, "When it was revoked"),
+            may("last_used_on", Shape::Day, "The day it was last used"),
             may("issuer", Shape::Document("Issuer"), "Who minted it: where it is read again"),
             may("docker_login", Shape::Text, "The line that logs docker in"),
             may("helm_login", Shape::Text, "The line that logs helm in"),
@@ -311,6 +314,7 @@ fn schema(shape: Shape, says: &str) -> RefOr<Schema> {
         Shape::Number => one(Type::Integer).minimum(Some(0)).into(),
         Shape::NumberOrNull => or_null(Type::Integer).minimum(Some(0)).into(),
         Shape::Flag => one(Type::Boolean).into(),
+        Shape::Day => one(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).into(),
         Shape::Time => one(Type::String).format(time).into(),
         Shape::TimeOrNull => or_null(Type::String).format(time).into(),
         Shape::Texts => {

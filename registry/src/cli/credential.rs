@@ -169,7 +169,7 @@ pub(super) async fn run(command: Credential, clock: Arc<dyn Clock>) -> Result<()
                 Place::Store(store) => {
                     let page =
                         all(async |page| store.auth.list_credentials(&Actor::Store, &command.account, page).await);
-                    let host = store.host()?;
+                    let host = store.host().await?;
                     page.await?.into_iter().map(|c| document(&c.document(&host))).collect::<Result<_, _>>()?
                 }
                 Place::Server(server) => pages(&server, &format!("/accounts/{}/credentials", command.account)).await?,
@@ -219,7 +219,7 @@ async fn create(command: Create, clock: Arc<dyn Clock>) -> Result<(), Failure> {
     };
     let minted = match command.place.open(clock).await? {
         Place::Store(store) => {
-            let host = store.host()?;
+            let host = store.host().await?;
             let minted = store.auth.mint(&Actor::Store, &command.account, &request).await?;
             document(&minted.document(&host, &SecretName::default()))?
         }

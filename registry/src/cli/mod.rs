@@ -15,7 +15,7 @@ mod store;
 
 use std::{process::ExitCode, sync::Arc};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 use storage::Clock;
 
 use crate::telemetry::chain;
@@ -76,7 +76,35 @@ macro_rules! failed {
         }
     )*};
 }
-failed!(std::io::Error, storage::Error, auth::Error);
+failed!(std::io::Error, storage::Error);
+
+impl From<auth::Error> for Failure {
+    fn from(error: auth::Error) -> Self {
+        match error {
+            // A refused field is named by the flag it came from.
+            auth::Error::Invalid(fields) => {
+                let told = fields.iter().map(|invalid| format!("{}: {}", flag_of(&invalid.field), invalid.message));
+                Self::Failed(told.collect::<Vec<_>>().join("; "))
+            }
+            other => Self::Failed(chain(&other)),
+        }
+    }
+}
+
+/// The flag that a field of a request is on the command line: `/repositories/1` is `--repository`.
+fn flag_of(pointer: &str) -> String {
+    let field = pointer.trim_start_matches("/policy").split('/').nth(1).unwrap_or_default();
+    let flag = match field {
+        "repositories" => "repository",
+        "ttl_seconds" => "ttl",
+        "max_ttl_seconds" => "max-ttl",
+        "expires_at" => "expires",
+        "actions" => "delete",
+        "patterns" => "public",
+        other => return format!("--{}", other.replace('_', "-")),
+    };
+    format!("--{flag}")
+}
 
 /// Parses the command line, runs the command and says how it ended.
 pub(crate) fn main(clock: Arc<dyn Clock>) -> ExitCode {
@@ -88,6 +116,10 @@ pub(crate) fn main(clock: Arc<dyn Clock>) -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE,
             };
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output::say(&error.render().to_string());
+            return ExitCode::from(USAGE);
         }
         Err(error) => return end(Err(Failure::Usage(usage(&error.render().to_string())))),
     };
@@ -147,17 +179,20 @@ mod tests {
 
     #[test]
     fn a_bad_command_line_is_one_line() {
-        for arguments in [&["hythe"][..], &["hythe", "serve", "--lisen", "x"], &["hythe", "serve", "--tls-cert"]] {
+        for arguments in [&["hythe", "key", "create"][..], &["hythe", "serve", "--tls-cert"], &["hythe", "srve"]] {
             let error = Cli::try_parse_from(arguments).unwrap_err();
-            if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-                continue;
-            }
             let line = usage(&error.render().to_string());
             assert!(!line.contains('\n') && line.ends_with("; see hythe --help"), "{line}");
         }
         let error = Cli::try_parse_from(["hythe", "serve", "--lisen", "x"]).unwrap_err();
         let line = usage(&error.render().to_string());
         assert!(line.starts_with("unexpected argument '--lisen' found; tip: "), "{line}");
+    }
+
+    #[test]
+    fn a_refused_field_is_named_by_its_flag() {
+        let flags = ["/repositories/0", "/ttl_seconds", "/policy/max_ttl_pull", "/label"].map(flag_of);
+        assert_eq!(flags, ["--repository", "--ttl", "--max-ttl-pull", "--label"]);
     }
 
     #[test]

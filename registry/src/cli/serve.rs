@@ -46,7 +46,14 @@ pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Fai
     }
     let signal = signals.next().await;
     tracing::info!("{signal}: no new requests, waiting for those that run");
-    match running.shutdown().await {
+    let drained = tokio::select! {
+        drained = running.shutdown() => drained,
+        signal = signals.next() => {
+            tracing::warn!("{signal} again: stopped at once");
+            return Ok(());
+        }
+    };
+    match drained {
         Drained::Clean => tracing::info!("stopped"),
         Drained::Cut { tasks } => tracing::warn!(tasks, "stopped; requests that took too long were cut off"),
     }

@@ -8,14 +8,15 @@ use config::{Config, Log, Origin};
 use storage::{AccountName, Clock, Time};
 
 use super::{Failure, settings::Settings};
-use crate::{hosts, open, telemetry};
+use crate::{hosts, open, replica, telemetry};
 
 /// The store that a command works on, and what may be asked of it.
 #[derive(Debug)]
 pub(super) struct OnStore {
     pub(super) auth: Auth,
-    pub(super) config: Config,
-    _opened: open::Opened,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    opened: open::Opened,
 }
 
 impl OnStore {
@@ -24,20 +25,23 @@ impl OnStore {
         let config = settings.load()?;
         log(&config)?;
         let opened = open::store(&config.store, false, Arc::clone(&clock)).await?;
-        let auth = open::auth(Arc::clone(&opened.records), &config, clock).await?;
-        Ok(Self { auth, config, _opened: opened })
+        let auth = open::auth(&opened, &config, Arc::clone(&clock)).await?;
+        Ok(Self { auth, config, clock, opened })
     }
 
     /// The host that logins are rendered for.
-    pub(super) fn host(&self) -> Result<auth::Host, Failure> {
-        rendered_host(&self.canonical())
+    pub(super) async fn host(&self) -> Result<auth::Host, Failure> {
+        rendered_host(&self.canonical().await?)
     }
 
-    /// The name that logins are rendered for: the first public URL, else where a server on this configuration listens.
-    fn canonical(&self) -> config::PublicUrl {
+    /// The first public URL, else what the server that runs on this store says, else where one would listen.
+    async fn canonical(&self) -> Result<config::PublicUrl, Failure> {
         let server = &self.config.server;
-        let first = server.public_urls.first().cloned();
-        first.unwrap_or_else(|| hosts::address_url(server.listen, server.tls.is_some()))
+        if let Some(first) = server.public_urls.first() {
+            return Ok(first.clone());
+        }
+        let said = replica::last_canonical(&*self.opened.records, self.clock.now()).await?;
+        Ok(said.unwrap_or_else(|| hosts::address_url(server.listen, server.tls.is_some())))
     }
 }
 

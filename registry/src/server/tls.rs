@@ -73,3 +73,6 @@ fn describe(error: &pem::Error, what: &str) -> String {
         other => format!("not PEM: {other:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests;
