@@ -5,6 +5,8 @@ mod clients;
 #[cfg(test)]
 mod distribution;
 #[cfg(test)]
+mod durability;
+#[cfg(test)]
 mod secret;
 #[cfg(test)]
 mod workspace;
