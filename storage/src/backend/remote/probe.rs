@@ -133,7 +133,7 @@ async fn try_records(probe: &Probe<'_>, by_version: bool) -> Outcome {
         PaginatedListOptions { offset: Some(probe.path("b")?.to_string()), max_keys: Some(1), ..Default::default() };
     let prefixed = format!("{}{prefix}", probe.place.prefix);
     let raw = probe.place.objects.list_paginated(Some(&prefixed), offset).await?.result.objects;
-    let after_b = raw.len() == 1 && raw.iter().all(|object| object.location.as_ref().ends_with(".c"));
+    let after_b = raw.iter().map(|object| object.location.as_ref()).eq([format!("{prefixed}c").as_str()]);
     if !after_b || names("a", 10).await? != ["c"] || names("", 1).await? != ["a"] {
         return Err(Missing("a list does not begin after the key it is told"));
     }
