@@ -1,5 +1,6 @@
 //! Access keys: long-lived, shown once, stored hashed. A key mints; it never pulls.
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use storage::{AccountName, Time, key, record};
 
@@ -13,6 +14,7 @@ use crate::{
     principal::Actor,
     public::parse_patterns,
     revocation::{Ended, What},
+    right::Right,
     role::Role,
     scope::{Actions, Pattern},
     secret::{Kind, SecretHash},
@@ -47,6 +49,8 @@ pub(crate) struct KeyRecord {
     pub(crate) created: Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_used_day: Option<NaiveDate>,
     pub(crate) state: KeyState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revoked_at: Option<Time>,
@@ -80,6 +84,9 @@ pub struct AccessKeyDocument {
     pub expires_at: Option<Time>,
     /// What it can still do.
     pub state: KeyState,
+    /// The day it was last used, if it was: in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_on: Option<NaiveDate>,
 }
 
 /// A secret on its way into the one answer that shows it. Zeroised when dropped; `Debug` hides it.
@@ -123,6 +130,7 @@ impl AccessKeyDocument {
             created_at: record.created,
             expires_at: record.expires,
             state: record.state,
+            last_used_on: record.last_used_day,
         }
     }
 }
@@ -193,7 +201,7 @@ impl Auth {
         name: &AccountName,
         new: &NewKey,
     ) -> Result<AccessKeyDocument, Error> {
-        let maker = actor.changes_in(name, &[Role::Owner])?;
+        let maker = self.admit(actor, Right::MakeKeys, Some(name))?;
         let now = self.clock.now();
         let mut invalid: Vec<Invalid> = Vec::new();
         invalid.extend(check_text("/label", &new.label));
@@ -244,6 +252,7 @@ impl Auth {
             label: new.label.clone(),
             created: now,
             expires: new.expires_at,
+            last_used_day: None,
             state: KeyState::Active,
             revoked_at: None,
         };
@@ -259,7 +268,7 @@ impl Auth {
         name: &AccountName,
         page: &Page,
     ) -> Result<Listing<AccessKeyDocument>, Error> {
-        actor.in_role(name, &[Role::Owner, Role::Viewer])?;
+        self.admit(actor, Right::ReadKeys, Some(name))?;
         let account = self.living(name).await?.value.account();
         one_page::<KeyRecord, _>(&*self.records, &key::access_keys(&account), page, |id, document| {
             Some(AccessKeyDocument::new(id.parse().ok()?, document.value, None))
@@ -269,7 +278,7 @@ impl Auth {
 
     /// One key; the owner's and a viewer's.
     pub async fn get_key(&self, actor: &Actor, name: &AccountName, id: &Id) -> Result<AccessKeyDocument, Error> {
-        actor.in_role(name, &[Role::Owner, Role::Viewer])?;
+        self.admit(actor, Right::ReadKeys, Some(name))?;
         let account = self.living(name).await?.value.account();
         let found = record::read::<KeyRecord>(&*self.records, &key::access_key(&account, id.as_str())).await?;
         Ok(AccessKeyDocument::new(id.clone(), found.ok_or(NO_KEY)?.value, None))
@@ -286,7 +295,7 @@ impl Auth {
     }
 
     async fn end_key(&self, actor: &Actor, name: &AccountName, id: &Id, state: KeyState) -> Result<Ended, Error> {
-        actor.in_role(name, &[Role::Owner])?;
+        self.admit(actor, Right::EndKeys, Some(name))?;
         let account = self.living(name).await?.value.account();
         self.admit_revocation(account.generation())?;
         let now = self.clock.now();

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use storage::{Account, AccountName, Generation, RepositoryName, Time, key, record};
+use storage::{Account, AccountName, Generation, RepositoryName, Time, generation::GenerationRecord, key, record};
 
 use crate::{
     access_key::{KeyRecord, KeyState},
-    account::{AccountRecord, AccountState, GenerationRecord, claimed},
+    account::{AccountRecord, AccountState, claimed},
     credential::{CredentialRecord, IssuerKind},
     decide::logs_in,
     error::Error,
@@ -224,6 +224,9 @@ impl Auth {
             return Err(Dead::Address);
         }
         let expired_at = (credential.expires <= now).then_some(credential.expires);
+        if expired_at.is_none() {
+            self.used.note(key::credential(&account.account(), id.as_str()), credential.last_used_day, now);
+        }
         let holder = Holder {
             account: account.account(),
             id,
@@ -280,6 +283,7 @@ impl Auth {
             tracing::info!(event = "ip.deny", account = %account_record.name, key = %secret.id(), "address not allowed");
             return Err(Refusal::Denied(Reason::Address));
         }
+        self.used.note(access_key, found.last_used_day, now);
         Ok(KeyHolder {
             account: account_record.account(),
             id: secret.id().clone(),

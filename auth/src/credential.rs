@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 use storage::{Account, AccountName, Time, key, record};
 
@@ -17,6 +17,7 @@ use crate::{
     public::parse_patterns,
     refusal::{Reason, Refusal},
     revocation::{Ended, What},
+    right::Right,
     role::Role,
     scope::{Actions, Pattern},
     secret::{Kind, Secret, SecretHash},
@@ -55,6 +56,8 @@ pub(crate) struct CredentialRecord {
     #[serde(default)]
     pub(crate) label: String,
     pub(crate) created: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_used_day: Option<NaiveDate>,
     pub(crate) expires: Time,
     pub(crate) by: Issuer,
     /// Whatever's end ends this credential, the issuer first.
@@ -92,6 +95,8 @@ pub struct Credential {
     pub revoked_at: Option<Time>,
     /// Who minted it.
     pub issuer: Issuer,
+    /// The day it was last used, if it was.
+    pub last_used_on: Option<NaiveDate>,
 }
 
 impl Credential {
@@ -108,6 +113,7 @@ impl Credential {
             expires_at: record.expires,
             revoked_at: record.revoked_at,
             issuer: record.by,
+            last_used_on: record.last_used_day,
         }
     }
 }
@@ -296,7 +302,7 @@ impl Counts {
 impl Auth {
     /// Mints a credential. Its reach lies within the request, the key and the account's policy.
     pub async fn mint(&self, actor: &Actor, name: &AccountName, request: &MintRequest) -> Result<Minted, Error> {
-        let minter = actor.changes_in(name, &[Role::Owner, Role::Publisher, Role::Installer])?;
+        let minter = self.admit(actor, Right::Mint, Some(name))?;
         let by = minter.map_or_else(
             || Issuer { kind: IssuerKind::Operator, id: Id::operator() },
             |key| Issuer { kind: IssuerKind::Key, id: key.id.clone() },
@@ -332,6 +338,7 @@ impl Auth {
             label: order.label,
             created: now,
             expires,
+            last_used_day: None,
             parents: minter.map(|key| key.id.clone()).into_iter().collect(),
             by,
             view: None,
@@ -365,7 +372,9 @@ impl Auth {
         let count_key = key::credential_count(account, issuer.as_str());
         let add = |counts: &mut Counts| {
             counts.tidy(now);
-            replaced.into_iter().for_each(|expires| counts.remove(expires));
+            if let Some(expires) = replaced {
+                counts.remove(expires);
+            }
             if counts.live() >= most {
                 return Err(Error::Limit(format!(
                     "this key has {most} live credentials, the most that one key may have: wait for some to end, or mint with \
@@ -394,7 +403,7 @@ impl Auth {
         name: &AccountName,
         page: &Page,
     ) -> Result<Listing<Credential>, Error> {
-        actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Viewer])?;
+        self.admit(actor, Right::ReadCredentials, Some(name))?;
         let account = self.living(name).await?.value.account();
         one_page::<CredentialRecord, _>(&*self.records, &key::credentials(&account), page, |id, document| {
             Some(Credential::new(id.parse().ok()?, document.value))
@@ -404,7 +413,7 @@ impl Auth {
 
     /// One credential. Owner, publisher and viewer.
     pub async fn get_credential(&self, actor: &Actor, name: &AccountName, id: &Id) -> Result<Credential, Error> {
-        actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Viewer])?;
+        self.admit(actor, Right::ReadCredentials, Some(name))?;
         let account = self.living(name).await?.value.account();
         let found = record::read::<CredentialRecord>(&*self.records, &key::credential(&account, id.as_str())).await?;
         Ok(Credential::new(id.clone(), found.ok_or(NO_CREDENTIAL)?.value))
@@ -413,7 +422,7 @@ impl Auth {
     /// Ends a credential within the bound. An owner any, a publisher what lies within its patterns, an installer what it
     /// minted. Repeatable: [`Error::Store`] means it may not be told everywhere yet, so ask again.
     pub async fn revoke_credential(&self, actor: &Actor, name: &AccountName, id: &Id) -> Result<Ended, Error> {
-        let by = actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Installer])?;
+        let by = self.admit(actor, Right::EndCredentials, Some(name))?;
         let account = self.living(name).await?.value.account();
         self.admit_revocation(account.generation())?;
         let now = self.clock.now();

@@ -23,6 +23,7 @@ use crate::{
     secret::{SecretKeys, derive},
     settings::Settings,
     signing_key::{Keyring, SigningKeys},
+    upkeep::Used,
 };
 
 /// The installation: its identity and the roots of every MAC key.
@@ -58,6 +59,7 @@ pub struct Auth {
     pub(crate) token_requests: Buckets<Id>,
     pub(crate) mints: Buckets<Id>,
     pub(crate) revocations: Buckets<storage::Generation>,
+    pub(crate) used: Used,
 }
 
 /// Reads a record, or writes what `make` gives if there is none. Of racing openers one writes and all read the same.
@@ -119,6 +121,7 @@ impl Auth {
             token_requests: Buckets::new(settings.token_requests, SUBJECTS),
             mints: Buckets::new(settings.mints, SUBJECTS),
             revocations: Buckets::new(settings.revocations, SUBJECTS),
+            used: Used::default(),
             records,
             clock,
             settings,

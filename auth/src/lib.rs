@@ -31,6 +31,7 @@ mod public;
 mod refusal;
 pub mod render;
 mod revocation;
+mod right;
 mod role;
 mod scope;
 mod seal;
@@ -39,6 +40,10 @@ mod settings;
 mod signing_key;
 mod time;
 mod token;
+mod upkeep;
+
+#[cfg(test)]
+mod tests;
 
 pub use access_key::{AccessKeyDocument, KeyState, NewKey, Shown};
 pub use account::{AccountChange, AccountDocument, AccountState, NewAccount, OnStale, Policy, PolicyChange};
@@ -59,6 +64,7 @@ pub use public::PublicDocument;
 pub use refusal::{Reason, Refusal, WRONG};
 pub use render::{CredentialDocument, Host, Rendering, SecretName};
 pub use revocation::Ended;
+pub use right::Right;
 pub use role::Role;
 pub use scope::{Actions, Pattern, PatternError, Scope, Scopes};
 pub use seal::SealKey;

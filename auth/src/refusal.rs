@@ -128,12 +128,10 @@ impl Reason {
     pub fn text(&self, host: &str) -> String {
         match self {
             Self::OutsideReach { reach, asked, own } => {
-                let mut text = format!("this credential is for {}; {asked} is outside it", listed(reach));
-                if let Some(own) = own {
-                    let path = asked.path();
-                    text += &format!("; repositories here begin with your account: push to {host}/{own}/{path}");
-                }
-                text
+                let hint = own.as_ref().map(|own| {
+                    format!("; repositories here begin with your account: push to {host}/{own}/{}", asked.path())
+                });
+                format!("this credential is for {}; {asked} is outside it{}", listed(reach), hint.unwrap_or_default())
             }
             Self::NoCatalog { reach } => {
                 format!("this credential is for {}; the catalog needs the whole account", listed(reach))

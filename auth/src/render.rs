@@ -139,6 +139,9 @@ pub struct CredentialDocument {
     /// Who minted it: in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<Issuer>,
+    /// The day it was last used, if it was: in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_on: Option<chrono::NaiveDate>,
     /// The line that logs docker in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_login: Option<Shown>,
@@ -170,6 +173,7 @@ impl Credential {
             expires_at: self.expires_at,
             revoked_at: self.revoked_at,
             issuer: Some(self.issuer),
+            last_used_on: self.last_used_on,
             docker_login: None,
             helm_login: None,
             dockerconfigjson: None,

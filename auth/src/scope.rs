@@ -9,6 +9,7 @@ use storage::{AccountName, RepositoryName};
 ///
 /// `push` implies `pull` in the same repositories, because clients HEAD and mount while they push; `delete` is never implied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[must_use]
 pub struct Actions(u8);
 
 impl Actions {

@@ -4,7 +4,6 @@ pub(crate) mod millis {
     use serde::Serializer;
     use storage::Time;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde's `with` calls")]
     pub(crate) fn serialize<S: Serializer>(at: &Time, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true))
     }

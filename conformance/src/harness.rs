@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     client::{Client, Request},
+    clock::VARIABLE,
     minio::Minio,
     tools::{Ended, Run},
 };
@@ -189,7 +190,7 @@ impl Harness {
             write_clock(&clock, offset_seconds);
             clock
         };
-        let mut run = Run::of(&binary()).args(args).args(self.store_flags()).env("HYTHE_TEST_CLOCK", clock);
+        let mut run = Run::of(&binary()).args(args).args(self.store_flags()).env(VARIABLE, clock);
         for (name, value) in self.environment() {
             run = run.env(&name, value);
         }
@@ -215,7 +216,7 @@ impl Harness {
 
     fn command(&self) -> Command {
         let mut command = Command::new(binary());
-        command.current_dir(self.dir.path()).env("HYTHE_TEST_CLOCK", self.clock_path()).envs(self.environment());
+        command.current_dir(self.dir.path()).env(VARIABLE, self.clock_path()).envs(self.environment());
         command
     }
 

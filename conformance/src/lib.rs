@@ -11,6 +11,7 @@
 
 pub mod actor;
 pub mod client;
+pub mod clock;
 pub mod fixture;
 pub mod harness;
 pub mod minio;

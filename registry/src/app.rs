@@ -7,6 +7,7 @@ use storage::{Clock, Store};
 use crate::{
     hosts::Hosts,
     operations::{Metrics, Readiness},
+    server::shutdown::Tasks,
 };
 
 /// Everything a request needs, built once.
@@ -25,6 +26,8 @@ pub struct App {
     pub readiness: Arc<Readiness>,
     /// Bounds on what a client may hold.
     pub limits: Limits,
+    /// Where tasks are spawned that outlive a request.
+    pub tasks: Tasks,
 }
 
 impl fmt::Debug for App {

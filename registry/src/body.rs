@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use storage::{Source, stream::ByteStream};
 
 /// A request's body that did not arrive whole: the source of the [`storage::Error::Unavailable`] that its stream ends in.
@@ -58,6 +60,76 @@ where
             return Some((Err(storage::Error::unavailable(interrupted)), None));
         }
     }))
+}
+
+/// A request's body that is lent to an operation: what the operation left unread can be read to its end afterwards, so that a
+/// refused client reads its answer instead of a connection that broke while it was sending.
+#[derive(Clone)]
+pub(crate) struct Lent(Arc<Mutex<Lending>>);
+
+struct Lending {
+    stream: ByteStream,
+    received: u64,
+    asked: bool,
+    ended: bool,
+}
+
+impl Lent {
+    pub(crate) fn new(stream: ByteStream) -> Self {
+        Self(Arc::new(Mutex::new(Lending { stream, received: 0, asked: false, ended: false })))
+    }
+
+    /// The body, for the operation.
+    pub(crate) fn stream(&self) -> ByteStream {
+        Box::pin(self.clone())
+    }
+
+    /// Bytes that have come out of it.
+    pub(crate) fn received(&self) -> u64 {
+        self.0.lock().received
+    }
+
+    /// Reads on to the end, `most` bytes and `patience` at most. `waiting`: the client sends only when the body is asked for
+    /// (`Expect: 100-continue`), so a body that nobody asked for is not asked for now.
+    pub(crate) async fn drain(mut self, most: u64, patience: Duration, waiting: bool) {
+        let (asked, ended) = {
+            let lending = self.0.lock();
+            (lending.asked, lending.ended)
+        };
+        if ended || (waiting && !asked) {
+            return;
+        }
+        let reading = async {
+            let mut read = 0;
+            while let Some(Ok(part)) = self.next().await {
+                read += part.len() as u64;
+                if read > most {
+                    break;
+                }
+            }
+        };
+        // Past the time the connection is simply closed.
+        let _ = tokio::time::timeout(patience, reading).await;
+    }
+}
+
+impl Stream for Lent {
+    type Item = Result<Bytes, storage::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut lending = self.0.lock();
+        lending.asked = true;
+        if lending.ended {
+            return Poll::Ready(None);
+        }
+        let polled = lending.stream.as_mut().poll_next(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(part))) => lending.received += part.len() as u64,
+            Poll::Ready(Some(Err(_)) | None) => lending.ended = true,
+            Poll::Pending => {}
+        }
+        polled
+    }
 }
 
 /// A whole body of at most `limit` bytes; above it [`storage::Error::TooLarge`], which names `what` and the limit.

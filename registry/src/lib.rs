@@ -1,21 +1,37 @@
 //! One stateless server over a store, and its command line.
 //!
 //! The walk of a request: [`server::listen`] → [`server::tls`] → [`server::connection`] → `pipeline` → [`hosts`] →
-//! [`oci::route`] → `presented` → `auth` → [`view`] → `oci` → `storage`, and back through [`body`] and `error`.
+//! [`oci::route`] → `presented` → `auth` → [`view`] → `oci` → `storage`, and back through [`body`] and `error`. What a step
+//! needs hangs on [`App`], a struct of handles that [`start()`] builds once; what a function touches is in its signature.
+//! Below this crate nobody speaks HTTP.
 
 pub mod access;
 pub mod api;
 mod app;
+mod background;
 pub mod body;
+mod cli;
 mod error;
 pub mod hosts;
 pub mod oci;
+pub mod open;
 pub mod operations;
 mod pipeline;
 mod presented;
+pub mod remote;
+mod replica;
 pub mod server;
+mod start;
 pub mod telemetry;
 mod token;
 pub mod view;
 
+use std::{process::ExitCode, sync::Arc};
+
 pub use app::App;
+pub use start::{Running, StartError, start};
+
+/// The command line with a clock of the caller's: the program passes the system's, the program of the tests one that it can set.
+pub fn main_with(clock: Arc<dyn storage::Clock>) -> ExitCode {
+    cli::main(clock)
+}

@@ -32,7 +32,6 @@ use storage::Clock;
 
 use crate::{
     body::Body,
-    hosts::Hosts,
     server::{Handler, Peer},
 };
 
@@ -315,19 +314,6 @@ impl Readiness {
     }
 }
 
-/// `GET /`: what this is, for a person or a probe that came by.
-pub(crate) fn root(hosts: &Hosts) -> Response<Body> {
-    let about = serde_json::json!({
-        "name": "hythe",
-        "version": env!("CARGO_PKG_VERSION"),
-        "registry": hosts.canonical().to_string(),
-        "documentation": "docs/ in the source of this version; the registry itself answers under /v2/",
-    });
-    let mut response = Response::new(Body::full(about.to_string()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
 /// The operations listener.
 #[derive(Debug)]
 pub struct Operations {
@@ -352,10 +338,27 @@ impl Handler for Operations {
             "/readyz" => self.readiness.detail().await,
             path => match self.readiness.public(path).await {
                 Some(response) => response,
-                None => text(StatusCode::NOT_FOUND, "/healthz, /readyz and /metrics are here\n".to_owned()),
+                None => not_found(),
             },
         }
     }
+}
+
+/// `GET /`: what this is, for whoever opens it in a browser.
+pub(crate) fn root(hosts: &crate::hosts::Hosts) -> Response<Body> {
+    let document = serde_json::json!({
+        "name": "hythe",
+        "version": env!("CARGO_PKG_VERSION"),
+        "docs": format!("{}/api/v1/openapi.json", hosts.canonical()),
+    });
+    let mut response = text(StatusCode::OK, format!("{document}\n"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// No such path.
+pub(crate) fn not_found() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "not found\n".to_owned())
 }
 
 fn text(status: StatusCode, text: String) -> Response<Body> {

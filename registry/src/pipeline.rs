@@ -1,17 +1,9 @@
 //! THE WAY of a request, one screen. Every step is one call; no middleware stands elsewhere.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use auth::{Delete, Principal, Pull, Push, Refusal, Scopes, authorize};
 use config::HostName;
-use futures::StreamExt;
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use hyper::body::Incoming;
 use storage::{Opener, RepositoryName, stream::ByteStream};
@@ -19,11 +11,11 @@ use tracing::Instrument;
 
 use crate::{
     App, api,
-    body::{self, Body},
+    body::{self, Body, Lent},
     error::{self, Failure},
     oci::{
         API_VERSION, Answered, Query, blob, manifest, referrer,
-        route::{self, Operation, OperationKind, RouteError},
+        route::{self, Operation, RouteError},
         set, tag, text, upload,
     },
     presented::{Authorization, challenge},
@@ -43,7 +35,8 @@ impl Handler for App {
 /// What the steps learn about a request, for the log line, the metrics and the challenge.
 #[derive(Default)]
 struct Known {
-    operation: Option<OperationKind>,
+    /// Its name in logs and metrics.
+    operation: Option<&'static str>,
     credential: Option<String>,
     client: Option<IpAddr>,
     host: Option<(HostName, String)>,
@@ -56,17 +49,10 @@ struct Known {
 async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) -> Response<Body> {
     let started = app.clock.elapsed();
     let (parts, body) = request.into_parts();
-    let received = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&received);
-    let stream = body::incoming(body, app.limits.body_timeout);
-    let mut body: Option<ByteStream> = Some(Box::pin(stream.inspect(move |part| {
-        if let Ok(part) = part {
-            counter.fetch_add(part.len() as u64, Ordering::Relaxed);
-        }
-    })));
+    let body = Lent::new(body::incoming(body, app.limits.body_timeout));
     let mut known = Known::default();
 
-    let outcome = answer(&app, &parts, &mut body, &peer, &mut known).await;
+    let outcome = answer(&app, &parts, &body, &peer, &mut known).await;
 
     let mut hidden = None;
     let mut response = match outcome {
@@ -77,7 +63,8 @@ async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) 
         }
     };
     if response.status().is_client_error() || response.status().is_server_error() {
-        drain(body).await;
+        let waiting = parts.headers.contains_key(header::EXPECT);
+        body.clone().drain(DRAINED, DRAIN_FOR, waiting).await;
     }
     if parts.method == Method::HEAD {
         let length = http_body::Body::size_hint(response.body()).exact().unwrap_or_default();
@@ -93,7 +80,7 @@ async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) 
     if let Some(warning) = &known.warning {
         set(&mut response, header::WARNING, format!("299 - \"{warning}\""));
     }
-    measured(&app, &parts, response, &peer, known, hidden, started, received)
+    measured(&app, &parts, response, &peer, known, hidden, started, &body)
 }
 
 /// One line and one measurement when the last byte of the answer has gone, or the client has.
@@ -106,9 +93,11 @@ fn measured(
     known: Known,
     hidden: Option<String>,
     started: Duration,
-    received: Arc<AtomicU64>,
+    body: &Lent,
 ) -> Response<Body> {
     let app = Arc::clone(app);
+    // The answer begins when the request has been read as far as it ever will be.
+    let received = body.received();
     let span = tracing::Span::current();
     let status = response.status();
     let agent = text(&parts.headers, header::USER_AGENT).map(str::to_owned);
@@ -116,8 +105,7 @@ fn measured(
     response.map(move |body| {
         body.at_end(move |sent| {
             let duration = app.clock.elapsed().saturating_sub(started);
-            let received = received.load(Ordering::Relaxed);
-            let operation = known.operation.map_or("none", OperationKind::label);
+            let operation = known.operation.unwrap_or("none");
             app.metrics.request(operation, status, duration);
             app.metrics.received(received);
             app.metrics.sent(sent.bytes);
@@ -138,13 +126,7 @@ fn measured(
 }
 
 /// The steps, in order.
-async fn answer(
-    app: &Arc<App>,
-    parts: &Parts,
-    body: &mut Option<ByteStream>,
-    peer: &Peer,
-    known: &mut Known,
-) -> Answered {
+async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: &mut Known) -> Answered {
     let path = parts.uri.path();
     // Naming the operation is pure, reveals nothing, and tells the challenge its scope and the log its name.
     let operation = route::parse(&parts.method, path);
@@ -152,8 +134,11 @@ async fn answer(
         known.scopes = Some(Scopes::none());
     }
     if let Ok(operation) = &operation {
-        known.operation = Some(operation.kind());
-        tracing::Span::current().record("operation", operation.kind().label());
+        known.operation = Some(operation.kind().label());
+        // The API's operations have names of their own.
+        if *operation != Operation::Api {
+            tracing::Span::current().record("operation", operation.kind().label());
+        }
     }
     if let Ok(Operation::Health | Operation::Ready) = &operation {
         // A probe knows no host name.
@@ -180,13 +165,19 @@ async fn answer(
         }
         Err(error) => return Err(error.into()),
     };
-    let body = body.take().unwrap_or_else(|| Box::pin(futures::stream::empty()));
+    let body = body.stream();
     match operation {
         Operation::Root => Ok(crate::operations::root(&app.hosts)),
         Operation::Jwks => Ok(token::jwks(app).await?),
         Operation::TokenGet => token::get(app, &query, &authorization, &host).await,
         Operation::TokenPost => token::post(app, parts, &query, &authorization, &host, body).await,
-        Operation::Api => api::call(app, parts, body, &host, &mut known.credential).await,
+        Operation::Api => {
+            let mut called = api::Called::default();
+            let outcome = Box::pin(api::call(app, parts, body, &authorization, &host, &mut called)).await;
+            known.operation = called.operation.map(api::ApiOperation::label).or(known.operation);
+            known.credential = called.key;
+            outcome
+        }
         operation => {
             known.scopes = Some(scopes(&operation, &query));
             let name = operation.repository();
@@ -354,21 +345,6 @@ fn refuse(app: &App, failure: &Failure, known: &Known, id: &str) -> Response<Bod
 }
 
 /// Most bytes of a refused request's body that are read, so that its client reads the answer instead of a broken connection.
-const DRAINED: u64 = 1 << 20;
+const DRAINED: u64 = 16 << 20;
 /// How long that may take.
-const DRAIN_FOR: Duration = Duration::from_secs(2);
-
-async fn drain(body: Option<ByteStream>) {
-    let Some(mut body) = body else { return };
-    let reading = async {
-        let mut read = 0;
-        while let Some(Ok(part)) = body.next().await {
-            read += part.len() as u64;
-            if read > DRAINED {
-                break;
-            }
-        }
-    };
-    // Past the time the connection is simply closed.
-    let _ = tokio::time::timeout(DRAIN_FOR, reading).await;
-}
+const DRAIN_FOR: Duration = Duration::from_secs(5);

@@ -21,6 +21,12 @@ use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
 #[error("log.filter: {0}; expected a level like info, or target=level directives")]
 pub struct Error(#[from] tracing_subscriber::filter::ParseError);
 
+/// Whether the settings of the log can be used.
+pub fn check(log: &Log) -> Result<(), Error> {
+    EnvFilter::try_new(&log.filter)?;
+    Ok(())
+}
+
 /// Starts the log. A process that has one already keeps it.
 pub fn init(log: &Log) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&log.filter)?;
@@ -100,7 +106,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     while let Some(error) = cause {
         let next = error.to_string();
         // Errors that show their source in their own text would say it twice.
-        if !text.ends_with(&next) {
+        if !text.contains(&next) {
             text = format!("{text}: {next}");
         }
         cause = error.source();

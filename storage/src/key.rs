@@ -239,6 +239,8 @@ keys! {
     Prefix usages(account: &Account) = "t/{}/q/", account.generation();
     /// An upload session.
     RecordKey upload(account: &Account, id: &str) = "t/{}/u/{id}", account.generation();
+    /// The upload sessions of an account, oldest first, with their tails between them.
+    Prefix uploads(account: &Account) = "t/{}/u/", account.generation();
     /// One piece of a session's tail.
     PlainKey upload_tail(account: &Account, id: &str, rev: u64, piece: usize) = "t/{}/u/{id}.tail.{rev}.{piece}", account.generation();
     /// Mark: the repository had garbage-making work in this hour.

@@ -16,6 +16,7 @@ pub mod blob;
 pub mod clock;
 mod error;
 pub mod format;
+pub mod generation;
 mod hash;
 pub mod key;
 pub mod manifest;
@@ -28,6 +29,7 @@ mod store;
 pub mod stream;
 pub mod tag;
 pub mod upload;
+pub mod verify;
 
 pub use clock::{Clock, Time};
 pub use error::{Error, Source};

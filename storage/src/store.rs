@@ -19,11 +19,19 @@ pub struct Settings {
     pub session_life: chrono::Duration,
     /// Refuse every write and delete with [`Error::ReadOnly`].
     pub read_only: bool,
+    /// Take image manifests whose blobs the repository does not contain (distribution-spec: a registry MAY reject them, and this
+    /// one does unless told otherwise). Absent children of an index are always taken.
+    pub sparse_manifests: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { promise_life: chrono::Duration::hours(24), session_life: chrono::Duration::days(5), read_only: false }
+        Self {
+            promise_life: chrono::Duration::hours(24),
+            session_life: chrono::Duration::days(5),
+            read_only: false,
+            sparse_manifests: false,
+        }
     }
 }
 

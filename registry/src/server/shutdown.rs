@@ -2,7 +2,10 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The one spawner: what runs beside the caller belongs to it, and shutdown waits for it.
@@ -40,6 +43,11 @@ impl Tasks {
         self.tracker.spawn(future)
     }
 
+    /// The tracker itself, for those who spawn on it from below.
+    pub fn tracker(&self) -> &TaskTracker {
+        &self.tracker
+    }
+
     /// Ends when the order to stop is given: loops stop, listeners close, connections take no more requests.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
@@ -73,15 +81,26 @@ where
     }
 }
 
-/// Waits for SIGTERM or SIGINT. An error if the signals cannot be watched.
-pub async fn signalled() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// The orders to stop that a system gives.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Watches for them from now on; none kills the process any more.
+    pub fn watch() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next one's name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -289,6 +289,7 @@ async fn check(store: &Store, target: &Writable, reference: &ManifestReference) 
     match reference.kind {
         Kind::Blob => match member::reference(store, target, &reference.digest).await? {
             Some(_) => Ok(()),
+            None if store.settings().sparse_manifests => Ok(()),
             None => Err(Error::NoReference { digest: reference.digest.clone() }),
         },
         Kind::OptionalBlob => member::reference(store, target, &reference.digest).await.map(|_| ()),

@@ -48,6 +48,9 @@ impl Handler for Echo {
             self.go.notified().await;
         }
         busy.fetch_sub(1, Ordering::SeqCst);
+        if request.uri().path() == "/refuse" {
+            return Response::new(Body::full("no"));
+        }
         if request.uri().path() == "/endless" {
             let chunk = Bytes::from(vec![0; 1 << 20]);
             return Response::new(Body::stream(
@@ -265,4 +268,19 @@ async fn an_upload_in_http_2_that_stands_still_is_given_up() {
     let request = Request::post(format!("http://{}/", running.address)).body(body).unwrap();
     let answer = sender.send_request(request).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "stalled");
+}
+
+#[tokio::test]
+async fn in_http_2_who_sends_much_to_a_refusal_reads_the_refusal() {
+    let running = start(|_| ()).await;
+    let socket = TcpStream::connect(running.address).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(socket);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    running.tasks.spawn(connection);
+    let chunk = Bytes::from(vec![7; 64 << 10]);
+    let much = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(http_body::Frame::data(chunk.clone())));
+    let request = Request::post(format!("http://{}/refuse", running.address)).body(StreamBody::new(much)).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "no");
 }

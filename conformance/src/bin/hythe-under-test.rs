@@ -1,0 +1,9 @@
+//! `hythe` as the tests start it: the same program with a clock that a test can move.
+
+use std::{process::ExitCode, sync::Arc};
+
+use conformance::clock::TestClock;
+
+fn main() -> ExitCode {
+    registry::main_with(Arc::new(TestClock::from_environment()))
+}

@@ -1,0 +1,209 @@
+//! The command line: one file a command.
+//!
+//! What a command makes goes to stdout, everything else to stderr. An error is one line and exit code 1; a command line or a
+//! configuration that cannot be used is one line and 64 (`EX_USAGE`).
+
+mod account;
+mod config;
+mod credential;
+mod key;
+mod operator_key;
+mod output;
+mod serve;
+mod settings;
+mod store;
+mod verify;
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+use storage::Clock;
+
+use crate::telemetry::chain;
+
+/// Exit code of a command line or a configuration that cannot be used.
+const USAGE: u8 = 64;
+
+/// A self-hosted OCI registry in which every account has its own, private namespace.
+#[derive(Debug, Parser)]
+#[command(name = "hythe", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the registry
+    Serve(serve::Serve),
+    /// Make, list, change and delete accounts, on the store
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Make, list and end the access keys of an account, on the store
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Make, list and end operator keys, on the store
+    #[command(subcommand)]
+    OperatorKey(operator_key::OperatorKey),
+    /// Mint, list and end credentials, through a server or on the store
+    #[command(subcommand)]
+    Credential(credential::Credential),
+    /// Hash everything that is kept again, and report what is not as it was acknowledged
+    Verify(verify::Verify),
+    /// Check or show the settings
+    #[command(subcommand)]
+    Config(config::Config),
+}
+
+/// Why a command did not do what it was asked: one line.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line or the configuration cannot be used.
+    Usage(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<::config::Error> for Failure {
+    fn from(error: ::config::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+macro_rules! failed {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Failed(chain(&error))
+            }
+        }
+    )*};
+}
+failed!(std::io::Error, storage::Error);
+
+impl From<auth::Error> for Failure {
+    fn from(error: auth::Error) -> Self {
+        match error {
+            // A refused field is named by the flag it came from.
+            auth::Error::Invalid(fields) => {
+                let told = fields.iter().map(|invalid| format!("{}: {}", flag_of(&invalid.field), invalid.message));
+                Self::Failed(told.collect::<Vec<_>>().join("; "))
+            }
+            other => Self::Failed(chain(&other)),
+        }
+    }
+}
+
+/// The flag that a field of a request is on the command line: `/repositories/1` is `--repository`.
+fn flag_of(pointer: &str) -> String {
+    let field = pointer.trim_start_matches("/policy").split('/').nth(1).unwrap_or_default();
+    let flag = match field {
+        "repositories" => "repository",
+        "ttl_seconds" => "ttl",
+        "max_ttl_seconds" => "max-ttl",
+        "expires_at" => "expires",
+        "actions" => "delete",
+        "patterns" => "public",
+        other => return format!("--{}", other.replace('_', "-")),
+    };
+    format!("--{flag}")
+}
+
+/// Parses the command line, runs the command and says how it ended.
+pub(crate) fn main(clock: Arc<dyn Clock>) -> ExitCode {
+    let cli = match Cli::command().try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            // Help and version are what was asked for.
+            return match output::print(&error.render().to_string()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output::say(&error.render().to_string());
+            return ExitCode::from(USAGE);
+        }
+        Err(error) => return end(Err(Failure::Usage(usage(&error.render().to_string())))),
+    };
+    end(run(cli.command, clock))
+}
+
+fn end(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(line)) => {
+            output::say(&format!("hythe: {line}"));
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Failed(line)) => {
+            output::say(&format!("hythe: {line}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Serve(command) => Box::pin(serve::run(command, clock)).await,
+            Command::Account(command) => Box::pin(account::run(command, clock)).await,
+            Command::Key(command) => Box::pin(key::run(command, clock)).await,
+            Command::OperatorKey(command) => Box::pin(operator_key::run(command, clock)).await,
+            Command::Credential(command) => Box::pin(credential::run(command, clock)).await,
+            Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
+            Command::Config(command) => config::run(&command),
+        }
+    });
+    // What is still at work had its time; a blocking call must not hold the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// clap's message of several paragraphs on one line: what is wrong, its tip, and where help is.
+fn usage(message: &str) -> String {
+    let paragraphs = message.split("\n\n").map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
+    let told: Vec<String> = paragraphs
+        .filter(|p| !p.starts_with("Usage:") && !p.starts_with("For more information"))
+        .map(|p| p.trim_start_matches("error: ").to_owned())
+        .filter(|p| !p.is_empty())
+        .collect();
+    format!("{}; see hythe --help", told.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bad_command_line_is_one_line() {
+        for arguments in [&["hythe", "key", "create"][..], &["hythe", "serve", "--tls-cert"], &["hythe", "srve"]] {
+            let error = Cli::try_parse_from(arguments).unwrap_err();
+            let line = usage(&error.render().to_string());
+            assert!(!line.contains('\n') && line.ends_with("; see hythe --help"), "{line}");
+        }
+        let error = Cli::try_parse_from(["hythe", "serve", "--lisen", "x"]).unwrap_err();
+        let line = usage(&error.render().to_string());
+        assert!(line.starts_with("unexpected argument '--lisen' found; tip: "), "{line}");
+    }
+
+    #[test]
+    fn a_refused_field_is_named_by_its_flag() {
+        let flags = ["/repositories/0", "/ttl_seconds", "/policy/max_ttl_pull", "/label"].map(flag_of);
+        assert_eq!(flags, ["--repository", "--ttl", "--max-ttl-pull", "--label"]);
+    }
+
+    #[test]
+    fn every_setting_is_a_flag_of_serve() {
+        for setting in ::config::SETTINGS {
+            let flag = format!("--{}=x", setting.flag());
+            assert!(Cli::try_parse_from(["hythe", "serve", &flag]).is_ok(), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `hythe serve`: start, say what a newcomer needs, serve until told to stop.
+
+use std::sync::Arc;
+
+use auth::{Actor, MintRequest, NewAccount, NewKey, SecretName, Shown};
+use clap::Args;
+use config::{Config, Origin, Store};
+use storage::{AccountName, Clock};
+
+use super::{Failure, output, settings::Settings, store::rendered_host};
+use crate::{
+    Running, StartError, hosts,
+    server::shutdown::{self, Drained},
+    telemetry::{self, chain},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    settings: Settings<true>,
+}
+
+/// The checked settings of a server: what `config` cannot know of is checked here.
+pub(super) fn configuration(settings: &Settings<true>) -> Result<Config, Failure> {
+    let config = settings.load()?;
+    account(&config)?;
+    telemetry::check(&config.log).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(config)
+}
+
+fn account(config: &Config) -> Result<Option<AccountName>, Failure> {
+    let name = config.account.as_deref().map(str::parse::<AccountName>).transpose();
+    name.map_err(|error| Failure::Usage(format!("account: {error}")))
+}
+
+pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Failure> {
+    let config = configuration(&command.settings)?;
+    let first_account = account(&config)?;
+    telemetry::init(&config.log).map_err(|error| Failure::Usage(error.to_string()))?;
+    // Watched before anything is announced: whoever reads "serving" may stop the server at once.
+    let mut signals = shutdown::Signals::watch()?;
+    let running = crate::start(config.clone(), clock).await?;
+    announce(&config, &running);
+    if let Some(name) = first_account {
+        Box::pin(welcome(&config, &running, &name)).await?;
+    }
+    let signal = signals.next().await;
+    tracing::info!("{signal}: no new requests, waiting for those that run");
+    let drained = tokio::select! {
+        drained = running.shutdown() => drained,
+        signal = signals.next() => {
+            tracing::warn!("{signal} again: stopped at once");
+            return Ok(());
+        }
+    };
+    match drained {
+        Drained::Clean => tracing::info!("stopped"),
+        Drained::Cut { tasks } => tracing::warn!(tasks, "stopped; requests that took too long were cut off"),
+    }
+    Ok(())
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Failed(chain(&error))
+    }
+}
+
+fn announce(config: &Config, running: &Running) {
+    let url = hosts::address_url(running.address, config.server.tls.is_some());
+    let operations = running.operations_address.map(|address| address.to_string());
+    tracing::info!(address = %running.address, operations, "serving {url}");
+    if config.server.public_urls.is_empty() && !running.address.ip().is_loopback() {
+        tracing::warn!("no public URL is set, so only loopback names are answered; add names with --public-url");
+    }
+}
+
+/// Makes the first account and says how to use it. A secret is printed to a terminal only, and once.
+async fn welcome(config: &Config, running: &Running, name: &AccountName) -> Result<(), Failure> {
+    let auth = &running.app.auth;
+    let new = NewAccount { name: name.to_string(), display: String::new() };
+    match auth.create_account(&Actor::Store, &new).await {
+        Ok(_) => {}
+        Err(auth::Error::Taken { .. }) => {
+            output::say(&format!(
+                "account {name} exists; new login: hythe credential create {name} --kind push {}",
+                store_flags(config)
+            ));
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if !output::terminal() {
+        let flags = if named_by_flag(config) { format!(" {}", store_flags(config)) } else { String::new() };
+        output::say(&format!("account {name} was made; run: hythe key create {name}{flags}"));
+        return Ok(());
+    }
+    let key = auth.create_key(&Actor::Store, name, &NewKey::default()).await?;
+    let push = MintRequest { kind: "push".to_owned(), ..MintRequest::default() };
+    let minted = auth.mint(&Actor::Store, name, &push).await?;
+    let canonical = running.app.hosts.canonical();
+    let login = minted.document(&rendered_host(canonical)?, &SecretName::default()).docker_login;
+    let (host, key) = (canonical.host(), key.key.as_ref().map(Shown::reveal).unwrap_or_default());
+    output::say(&format!(
+        "account {name} was made. Log in and push:\n\n\
+         {}\n\
+         docker pull hello-world\n\
+         docker tag hello-world {host}/{name}/hello\n\
+         docker push {host}/{name}/hello\n\n\
+         keep this access key, it makes the next logins:\n{key}",
+        login.as_ref().map(Shown::reveal).unwrap_or_default()
+    ));
+    Ok(())
+}
+
+/// The flags with which another command finds this store.
+fn store_flags(config: &Config) -> String {
+    match &config.store {
+        Store::Folder(path) => format!("--data {}", quoted(&path.display().to_string())),
+        Store::Remote { url, records: None } => format!("--store {}", quoted(url.as_str())),
+        Store::Remote { url, records: Some(path) } => {
+            format!("--store {} --records {}", quoted(url.as_str()), quoted(&format!("sqlite:{}", path.display())))
+        }
+    }
+}
+
+fn named_by_flag(config: &Config) -> bool {
+    let named = |e: &&config::Effective| ["data", "store", "records"].contains(&e.key);
+    config.effective.iter().filter(named).any(|e| matches!(e.origin, Origin::Flag(_)))
+}
+
+/// A word as a shell takes it.
+fn quoted(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:=@%+,-".contains(&b);
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use config::Sources;
+
+    use super::*;
+
+    #[test]
+    fn the_next_command_finds_the_same_store() {
+        let flags = |sources: Sources| {
+            let config = config::load(&sources).unwrap();
+            (store_flags(&config), named_by_flag(&config))
+        };
+        assert_eq!(flags(Sources::isolated()), ("--data ./data".to_owned(), false));
+        let spaced = Sources::isolated().set("data", "/srv/my data's");
+        assert_eq!(flags(spaced), (r"--data '/srv/my data'\''s'".to_owned(), true));
+        let bucket = Sources::isolated().set("store", "s3://bucket/prefix").set("records", "sqlite:/r.db");
+        assert_eq!(flags(bucket), ("--store s3://bucket/prefix --records sqlite:/r.db".to_owned(), true));
+    }
+}

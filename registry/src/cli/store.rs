@@ -1,0 +1,127 @@
+//! What the commands on the store share: opening it, and reading whole lists.
+
+use std::sync::Arc;
+
+use auth::{Auth, Listing, Page};
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use config::{Config, Log, Origin};
+use storage::{AccountName, Clock, Store, Time};
+use tokio_util::task::TaskTracker;
+
+use super::{Failure, settings::Settings};
+use crate::{hosts, open, replica, telemetry};
+
+/// The store that a command works on, and what may be asked of it.
+#[derive(Debug)]
+pub(super) struct OnStore {
+    pub(super) auth: Auth,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    opened: open::Opened,
+}
+
+impl OnStore {
+    /// Opens the store beside a server that may be running on it.
+    pub(super) async fn open(settings: &Settings<false>, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
+        let config = settings.load()?;
+        log(&config)?;
+        let opened = open::store(&config.store, false, Arc::clone(&clock)).await?;
+        let auth = open::auth(&opened, &config, Arc::clone(&clock)).await?;
+        Ok(Self { auth, config, clock, opened })
+    }
+
+    /// The store itself, for the commands that read all of it.
+    pub(super) fn store(&self) -> Store {
+        let settings = storage::Settings {
+            read_only: true,
+            sparse_manifests: self.config.server.sparse_manifests,
+            ..storage::Settings::default()
+        };
+        let (records, bytes) = (Arc::clone(&self.opened.records), Arc::clone(&self.opened.bytes));
+        Store::new(records, bytes, Arc::clone(&self.clock), self.auth.upload_keys(), settings, TaskTracker::new())
+    }
+
+    /// What the records' own check finds wrong.
+    pub(super) async fn integrity(&self) -> Result<Vec<String>, storage::Error> {
+        self.opened.integrity().await
+    }
+
+    /// The host that logins are rendered for.
+    pub(super) async fn host(&self) -> Result<auth::Host, Failure> {
+        rendered_host(&self.canonical().await?)
+    }
+
+    /// The first public URL, else what the server that runs on this store says, else where one would listen.
+    async fn canonical(&self) -> Result<config::PublicUrl, Failure> {
+        let server = &self.config.server;
+        if let Some(first) = server.public_urls.first() {
+            return Ok(first.clone());
+        }
+        let said = replica::last_canonical(&*self.opened.records, self.clock.now()).await?;
+        Ok(said.unwrap_or_else(|| hosts::address_url(server.listen, server.tls.is_some())))
+    }
+}
+
+/// A public name as `auth` renders it.
+pub(super) fn rendered_host(url: &config::PublicUrl) -> Result<auth::Host, Failure> {
+    let host = auth::Host::new(&url.host().to_string(), url.scheme() == config::Scheme::Http);
+    host.ok_or_else(|| Failure::Usage(format!("{url} cannot be rendered into a login; name another with --public-url")))
+}
+
+/// A command says what it did itself: its log holds warnings only, unless more is asked for.
+pub(super) fn log(config: &Config) -> Result<(), Failure> {
+    let asked = config.effective.iter().any(|e| e.key == "log.filter" && e.origin != Origin::Default);
+    let quiet = Log { filter: "warn".to_owned(), format: config.log.format };
+    telemetry::init(if asked { &config.log } else { &quiet }).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Every page of a list, one after the other.
+pub(super) async fn all<T>(
+    mut page: impl AsyncFnMut(&Page) -> Result<Listing<T>, auth::Error>,
+) -> Result<Vec<T>, auth::Error> {
+    let mut wanted = Page { after: None, limit: 100 };
+    let mut items = Vec::new();
+    loop {
+        let listing = page(&wanted).await?;
+        items.extend(listing.items);
+        wanted.after = listing.next;
+        if wanted.after.is_none() {
+            return Ok(items);
+        }
+    }
+}
+
+/// An account's name on the command line.
+pub(super) fn account_name(text: &str) -> Result<AccountName, String> {
+    text.parse().map_err(|error: storage::NameError| error.to_string())
+}
+
+/// A length of time on the command line, in whole seconds.
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
+    let time = text.parse::<config::HumanDuration>().map_err(|rule| format!("expected {rule}"))?;
+    Ok(time.duration().as_secs())
+}
+
+/// A date or a time on the command line; a date means its first moment, UTC.
+pub(super) fn time(text: &str) -> Result<Time, String> {
+    let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
+    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc));
+    time.or_else(date).ok_or_else(|| "expected a date or time, like 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
+}
+
+/// A time as text output shows it.
+pub(super) fn shown(time: Time) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_its_first_moment() {
+        assert_eq!(shown(time("2027-01-31").unwrap()), "2027-01-31T00:00:00Z");
+        assert_eq!(shown(time("2027-01-31T02:00:00+02:00").unwrap()), "2027-01-31T00:00:00Z");
+        assert!(time("tomorrow").is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! The one outgoing HTTP client: commands that speak to a server's `/api/v1`.
+
+use std::time::Duration;
+
+use config::{PublicUrl, Secret};
+use http::{Method, StatusCode};
+use reqwest::{Client, redirect::Policy};
+use serde_json::Value;
+
+/// How long an answer may take: no operation of the API works longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a server did not do what a command asked. One line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nobody answers there.
+    #[error("{url} cannot be reached; start the server, or name it with --url or HYTHE_URL")]
+    Unreachable {
+        /// The server.
+        url: PublicUrl,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// It refused; in its own words.
+    #[error("{message}")]
+    Refused {
+        /// The status of its answer.
+        status: StatusCode,
+        /// Every message of its answer.
+        message: String,
+    },
+    /// What answers is not this registry.
+    #[error("{url} answered {status}, but not as a Hythe registry; check --url or HYTHE_URL")]
+    Strange {
+        /// The server.
+        url: PublicUrl,
+        /// The status of its answer.
+        status: StatusCode,
+    },
+}
+
+/// A server's API, and the key that is presented to it.
+#[derive(Debug)]
+pub struct Remote {
+    client: Client,
+    url: PublicUrl,
+    key: Secret,
+}
+
+impl Remote {
+    /// A client of the server at `url` for the holder of `key`.
+    pub fn new(url: PublicUrl, key: Secret) -> Result<Self, Error> {
+        // A redirect would carry the key to wherever it points.
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .timeout(PATIENCE)
+            .user_agent(concat!("hythe/", env!("CARGO_PKG_VERSION")))
+            .build();
+        match client {
+            Ok(client) => Ok(Self { client, url, key }),
+            Err(source) => Err(Error::Unreachable { url, source }),
+        }
+    }
+
+    /// Reads `/api/v1` + `path`.
+    pub async fn get(&self, path: &str) -> Result<Value, Error> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// Posts a document to `/api/v1` + `path`.
+    pub async fn post(&self, path: &str, document: &Value) -> Result<Value, Error> {
+        self.call(Method::POST, path, Some(document)).await
+    }
+
+    async fn call(&self, method: Method, path: &str, document: Option<&Value>) -> Result<Value, Error> {
+        let unreachable =
+            |source: reqwest::Error| Error::Unreachable { url: self.url.clone(), source: source.without_url() };
+        let request = self.client.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(self.key.reveal());
+        let request = match document {
+            Some(document) => request.json(document),
+            None => request,
+        };
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let document: Option<Value> = serde_json::from_slice(&answer.bytes().await.map_err(unreachable)?).ok();
+        match document {
+            Some(document) if status.is_success() => Ok(document),
+            Some(document) => match messages(&document) {
+                Some(message) => Err(Error::Refused { status, message }),
+                None => Err(Error::Strange { url: self.url.clone(), status }),
+            },
+            None => Err(Error::Strange { url: self.url.clone(), status }),
+        }
+    }
+}
+
+/// The messages of the registry's error envelope, on one line.
+fn messages(document: &Value) -> Option<String> {
+    let errors = document.get("errors")?.as_array()?;
+    let texts = errors.iter().map(|error| {
+        let message = error.get("message")?.as_str()?;
+        Some(match error.pointer("/detail/field").and_then(Value::as_str) {
+            Some(field) => format!("{field}: {message}"),
+            None => message.to_owned(),
+        })
+    });
+    let texts: Vec<String> = texts.collect::<Option<_>>()?;
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_message_of_a_refusal_is_told() {
+        let refusal = json!({"errors": [
+            {"code": "VALIDATION", "message": "60 to 86400 seconds", "detail": {"field": "/ttl_seconds"}},
+            {"code": "VALIDATION", "message": "pull or push"},
+        ]});
+        assert_eq!(messages(&refusal).unwrap(), "/ttl_seconds: 60 to 86400 seconds; pull or push");
+        assert!(messages(&json!({"errors": []})).is_none());
+        assert!(messages(&json!({"ok": true})).is_none());
+    }
+}

@@ -1,0 +1,152 @@
+//! From a configuration to a server that serves.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use config::Config;
+use storage::{Clock, Store};
+
+use crate::{
+    App, background,
+    hosts::Hosts,
+    open,
+    operations::{Check, Metrics, Operations, Readiness},
+    replica,
+    server::{
+        listen::{BindError, Listener},
+        shutdown::{Drained, Tasks},
+        tls,
+    },
+    telemetry,
+};
+
+/// Why a server did not start: one line with the way out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened at.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Certificate files cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] storage::Error),
+    /// What the store says of accounts and keys cannot be used.
+    #[error(transparent)]
+    Auth(#[from] auth::Error),
+}
+
+/// A server that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// The address of the public listener, its port known.
+    pub address: SocketAddr,
+    /// The address of the operations listener, if there is one.
+    pub operations_address: Option<SocketAddr>,
+    /// What requests work on.
+    pub app: Arc<App>,
+    drain_timeout: Duration,
+    // Held for its lock, until nothing writes any more.
+    _opened: open::Opened,
+}
+
+impl Running {
+    /// Ends when the order to stop was given.
+    pub async fn stopping(&self) {
+        self.app.tasks.stop().cancelled().await;
+    }
+
+    /// Gives the order to stop and waits until requests have ended, or the drain's deadline has passed.
+    pub async fn shutdown(self) -> Drained {
+        self.app.tasks.drain(self.drain_timeout).await
+    }
+}
+
+/// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests.
+pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    let certificates = config.server.tls.clone().map(tls::Certificates::load).transpose()?;
+    let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
+    let listener = Listener::bind("listen", config.server.listen).await?;
+    let operations = bind_operations(config.server.operations).await?;
+    let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
+    let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
+
+    let tasks = Tasks::new();
+    let read_only = config.server.read_only || opened.read_only;
+    let settings = storage::Settings {
+        read_only,
+        sparse_manifests: config.server.sparse_manifests,
+        ..storage::Settings::default()
+    };
+    let store = Store::new(
+        Arc::clone(&opened.records),
+        Arc::clone(&opened.bytes),
+        Arc::clone(&clock),
+        auth.upload_keys(),
+        settings,
+        tasks.tracker().clone(),
+    );
+    let metrics = Arc::new(Metrics::new(&*clock));
+    let readiness = Arc::new(Readiness::new(Arc::clone(&clock), checks(&opened), tasks.stop().clone()));
+    let (address, operations_address) = (listener.address(), operations.as_ref().map(Listener::address));
+    let app = Arc::new(App {
+        store,
+        auth,
+        clock,
+        hosts: Hosts::new(
+            config.server.public_urls.clone(),
+            config.server.trusted_proxies.clone(),
+            address,
+            acceptor.is_some(),
+        ),
+        metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
+        limits: config.limits.clone(),
+        tasks: tasks.clone(),
+    });
+    if let Some(operations) = operations {
+        let handler = Arc::new(Operations { metrics: Arc::clone(&metrics), readiness });
+        operations.serve(handler, None, config.limits.clone(), &tasks, Arc::new(Metrics::new(&*app.clock)));
+    }
+    let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
+    replica::announce(&tasks, records, clock, address, app.hosts.canonical(), read_only).await;
+    if let Some(certificates) = certificates {
+        certificates.keep_fresh(&tasks);
+    }
+    if !read_only {
+        background::start(&tasks, &app.auth);
+    }
+    listener.serve(Arc::clone(&app), acceptor, config.limits.clone(), &tasks, metrics);
+    Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, _opened: opened })
+}
+
+/// The default address is for convenience: if somebody has it, that is said and the server goes on without.
+async fn bind_operations(wanted: config::Operations) -> Result<Option<Listener>, BindError> {
+    match wanted {
+        config::Operations::Off => Ok(None),
+        config::Operations::At(address) => Listener::bind("operations", address).await.map(Some),
+        config::Operations::Default(address) => match Listener::bind("operations", address).await {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) if error.is_taken() => {
+                tracing::warn!(
+                    "{address} is taken, so there is no operations listener; name another with --operations"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+fn checks(opened: &open::Opened) -> Vec<(&'static str, Check)> {
+    let records = Arc::clone(&opened.records);
+    let store: Check = Box::new(move || {
+        let records = Arc::clone(&records);
+        Box::pin(async move { records.health().await.map_err(|error| telemetry::chain(&error)) })
+    });
+    vec![("store", store)]
+}
+
+#[cfg(test)]
+mod tests;

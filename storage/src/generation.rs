@@ -1,0 +1,47 @@
+//! Generations: which accounts there are, for work that concerns every one of them (`verify`, later collection and sweeps).
+//!
+//! Requests never page generations: they come with an account that somebody looked up.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Account, AccountName, Error, Generation, Store, Time, key, record};
+
+/// `gen/<G>`: written before the account that means it, by whoever makes accounts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GenerationRecord {
+    /// A label: which generation a name means is what `acct/<NAME>` says.
+    pub name: AccountName,
+    /// Whether it lives.
+    pub state: GenerationState,
+    /// Since when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Time>,
+}
+
+/// Whether a generation lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GenerationState {
+    /// An account means it, or is about to.
+    Live,
+    /// Its account was deleted; what lies below it is swept.
+    Deleted,
+}
+
+/// Living generations after `after`, and where the next page begins.
+pub(crate) async fn page(store: &Store, after: Option<&str>) -> Result<(Vec<Account>, Option<String>), Error> {
+    const PAGE: usize = 100;
+    let prefix = key::generations();
+    let entries = store.records().page(&prefix, after, PAGE).await?;
+    let next = entries.last().filter(|_| entries.len() == PAGE).map(|last| last.name.clone());
+    let mut accounts = Vec::new();
+    for entry in &entries {
+        let found = record::read::<GenerationRecord>(store.records(), &prefix.record(&entry.name)).await?;
+        let Ok(generation) = entry.name.parse::<Generation>() else { continue };
+        if let Some(found) = found.filter(|found| found.value.state == GenerationState::Live) {
+            #[expect(clippy::disallowed_methods, reason = "the generation itself was read")]
+            accounts.push(Account::new(found.value.name, generation));
+        }
+    }
+    Ok((accounts, next))
+}
