@@ -20,7 +20,8 @@ fn main() -> Result<(), Failed> {
         ["push", address, repository, size, clients, round] => {
             let (size, clients, round) = (size.parse::<u64>()?, clients.parse::<u64>()?, round.parse::<u64>()?);
             let layers: Vec<Layer> = (0..clients).map(|client| Layer::new(round << 16 | client, size)).collect();
-            let rate = measure(address, size * clients, &layers, |connection, layer| connection.push(repository, layer))?;
+            let rate =
+                measure(address, size * clients, &layers, |connection, layer| connection.push(repository, layer))?;
             println!("{rate} {}", layers.last().map_or("", |layer| &layer.digest));
         }
         ["pull", address, path, clients] => {

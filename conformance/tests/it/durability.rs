@@ -208,7 +208,8 @@ impl Ledger {
     /// A manifest of blobs that are acknowledged, by digest, or under one of this client's tags or one that all move.
     async fn manifest(&mut self) -> Result<(), Killed> {
         let repository = self.repository();
-        let known: Vec<_> = self.blobs.iter().filter(|b| b.acknowledged && b.repository == repository).cloned().collect();
+        let known: Vec<_> =
+            self.blobs.iter().filter(|b| b.acknowledged && b.repository == repository).cloned().collect();
         let blobs: Vec<_> = known.choose_multiple(&mut self.random, 3).collect();
         let Some(config) = blobs.first() else { return Ok(()) };
         let document = json!({
@@ -260,7 +261,10 @@ impl Ledger {
             }
             let digest = hashes_to_its_name(answer.expect(200));
             let possible = moves.get(last.unwrap_or_default()..).unwrap_or_default();
-            assert!(possible.iter().any(|(moved, _)| *moved == digest), "{repository}:{tag} is {digest}, not {possible:?}");
+            assert!(
+                possible.iter().any(|(moved, _)| *moved == digest),
+                "{repository}:{tag} is {digest}, not {possible:?}"
+            );
         }
     }
 
@@ -344,13 +348,18 @@ async fn shared_tag(acme: &Caller, ledgers: &[Ledger]) {
         }
         let digest = hashes_to_its_name(answer.expect(200));
         let known = ledgers.iter().flat_map(|ledger| &ledger.manifests);
-        assert!(known.into_iter().any(|m| m.content.digest == digest), "{repository}:latest is {digest}, pushed by nobody");
+        assert!(
+            known.into_iter().any(|m| m.content.digest == digest),
+            "{repository}:latest is {digest}, pushed by nobody"
+        );
     }
 }
 
 /// A number from the environment, or what is usual.
 fn asked(variable: &str, usual: u64) -> u64 {
-    env::var(variable).ok().map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number: {text}")))
+    env::var(variable)
+        .ok()
+        .map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number: {text}")))
 }
 
 async fn kill_again_and_again(store: Store, rounds: u64) {

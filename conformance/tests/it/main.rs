@@ -9,6 +9,10 @@ mod distribution;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod secret;
+#[cfg(test)]
+mod start;
 #[cfg(test)]
 mod workspace;
