@@ -1,6 +1,8 @@
 //! Every test through HTTP, in one binary; its tree mirrors the URLs and the promises.
 
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod distribution;
