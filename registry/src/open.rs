@@ -20,7 +20,15 @@ pub struct Opened {
     pub bytes: Arc<dyn Bytes>,
     /// Whether the store says that everything but reads is refused: it is being moved.
     pub read_only: bool,
-    _folder: local::Folder,
+    /// Held for its lock, where there is one.
+    _folder: Option<local::Folder>,
+}
+
+impl Opened {
+    /// A store whose halves somebody else opened: in memory, or watched by a test.
+    pub fn over(records: Arc<dyn Records>, bytes: Arc<dyn Bytes>) -> Self {
+        Self { records, bytes, read_only: false, _folder: None }
+    }
 }
 
 /// Opens the store. `serve`: to serve it, which one process does at a time on a folder; else to read and write single records.
@@ -37,7 +45,7 @@ pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<
                 records: folder.records.clone(),
                 bytes: folder.bytes.clone(),
                 read_only: format.read_only(),
-                _folder: folder,
+                _folder: Some(folder),
             })
         }
         Store::Remote { url, .. } => {

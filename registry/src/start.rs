@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use config::Config;
 use storage::{Clock, Store};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     App, background,
@@ -65,10 +66,41 @@ impl Running {
 
 /// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    let acceptor = config.server.tls.as_ref().map(tls::acceptor).transpose()?;
-    let listener = Listener::bind("listen", config.server.listen).await?;
-    let operations = bind_operations(config.server.operations).await?;
+    let sockets = Sockets::bind(&config).await?;
     let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
+    serve(config, sockets, opened, clock).await
+}
+
+/// The same over a store that is open already; what the configuration says of the store is not looked at.
+pub async fn start_on(config: Config, opened: open::Opened, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    let sockets = Sockets::bind(&config).await?;
+    serve(config, sockets, opened, clock).await
+}
+
+/// Bound, and nobody is answered yet.
+struct Sockets {
+    acceptor: Option<TlsAcceptor>,
+    listener: Listener,
+    operations: Option<Listener>,
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            acceptor: config.server.tls.as_ref().map(tls::acceptor).transpose()?,
+            listener: Listener::bind("listen", config.server.listen).await?,
+            operations: bind_operations(config.server.operations).await?,
+        })
+    }
+}
+
+async fn serve(
+    config: Config,
+    sockets: Sockets,
+    opened: open::Opened,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, StartError> {
+    let Sockets { acceptor, listener, operations } = sockets;
     let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
 
     let tasks = Tasks::new();
