@@ -21,7 +21,8 @@ impl Authorization {
             return Self::Malformed;
         }
         let Ok(value) = value.to_str() else { return Self::Malformed };
-        let Some((scheme, rest)) = value.split_once(' ') else { return Self::Malformed };
+        // A scheme with nothing behind it is that scheme still: a Bearer that is no good is told so.
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
         let rest = rest.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
             return Self::Bearer(rest.to_owned().into());
@@ -44,11 +45,6 @@ impl Authorization {
             Self::Bearer(token) => Presented::Bearer(token),
             Self::Malformed => Presented::Malformed,
         }
-    }
-
-    /// Whether a Bearer token was presented: then its refusal must carry `error=`.
-    pub(crate) fn is_bearer(&self) -> bool {
-        matches!(self, Self::Bearer(_))
     }
 }
 
