@@ -71,11 +71,42 @@ impl Running {
 
 /// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    let certificates = config.server.tls.clone().map(tls::Certificates::load).transpose()?;
-    let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
-    let listener = Listener::bind("listen", config.server.listen).await?;
-    let operations = bind_operations(config.server.operations).await?;
+    let sockets = Sockets::bind(&config).await?;
     let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
+    serve(config, sockets, opened, clock).await
+}
+
+/// The same over a store that is open already; what the configuration says of the store is not looked at.
+pub async fn start_on(config: Config, opened: open::Opened, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    let sockets = Sockets::bind(&config).await?;
+    serve(config, sockets, opened, clock).await
+}
+
+/// Bound, and nobody is answered yet.
+struct Sockets {
+    certificates: Option<tls::Certificates>,
+    listener: Listener,
+    operations: Option<Listener>,
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            certificates: config.server.tls.clone().map(tls::Certificates::load).transpose()?,
+            listener: Listener::bind("listen", config.server.listen).await?,
+            operations: bind_operations(config.server.operations).await?,
+        })
+    }
+}
+
+async fn serve(
+    config: Config,
+    sockets: Sockets,
+    opened: open::Opened,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, StartError> {
+    let Sockets { certificates, listener, operations } = sockets;
+    let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
     let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
 
     let tasks = Tasks::new();
