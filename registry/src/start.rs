@@ -48,13 +48,19 @@ pub struct Running {
     pub app: Arc<App>,
     drain_timeout: Duration,
     // Held for its lock, until nothing writes any more.
-    _opened: open::Opened,
+    opened: open::Opened,
 }
 
 impl Running {
     /// Ends when the order to stop was given.
     pub async fn stopping(&self) {
         self.app.tasks.stop().cancelled().await;
+    }
+
+    /// Ends, with the reason, when the store has failed in a way that no process can go on from: after an I/O error on a commit
+    /// nobody can say what is on the disk.
+    pub async fn failed(&self) -> String {
+        self.opened.failed().await
     }
 
     /// Gives the order to stop and waits until requests have ended, or the drain's deadline has passed.
@@ -65,7 +71,8 @@ impl Running {
 
 /// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    let acceptor = config.server.tls.as_ref().map(tls::acceptor).transpose()?;
+    let certificates = config.server.tls.clone().map(tls::Certificates::load).transpose()?;
+    let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
     let listener = Listener::bind("listen", config.server.listen).await?;
     let operations = bind_operations(config.server.operations).await?;
     let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
@@ -110,11 +117,14 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     }
     let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
     replica::announce(&tasks, records, clock, address, app.hosts.canonical(), read_only).await;
+    if let Some(certificates) = certificates {
+        certificates.keep_fresh(&tasks);
+    }
     if !read_only {
         background::start(&tasks, &app.auth);
     }
     listener.serve(Arc::clone(&app), acceptor, config.limits.clone(), &tasks, metrics);
-    Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, _opened: opened })
+    Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, opened })
 }
 
 /// The default address is for convenience: if somebody has it, that is said and the server goes on without.
