@@ -181,12 +181,13 @@ fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     }
     let mut field = String::new();
     for segment in error.path() {
-        match segment {
-            Segment::Seq { index } => field.extend(["/", &index.to_string()]),
+        let segment = match segment {
+            Segment::Seq { index } => index.to_string(),
             // RFC 6901 section 3.
-            Segment::Map { key } => field.extend(["/", &key.replace('~', "~0").replace('/', "~1")]),
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
+            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+            Segment::Enum { .. } | Segment::Unknown => continue,
+        };
+        field = field + "/" + &segment;
     }
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned();
     // serde's own words: it tells the two apart from other errors of its kind in no other way.
@@ -194,7 +195,7 @@ fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
         return Problem::UnknownField(Invalid { field, message });
     }
     if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-        field.extend(["/", missing]);
+        field = field + "/" + missing;
     }
     Problem::invalid(field, message)
 }
