@@ -7,6 +7,12 @@ mod clients;
 #[cfg(test)]
 mod distribution;
 #[cfg(test)]
+mod durability;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod secret;
+#[cfg(test)]
+mod start;
 #[cfg(test)]
 mod workspace;
