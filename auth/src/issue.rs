@@ -105,7 +105,8 @@ impl Auth {
                 }
                 self.log_in_or_explain(user, secret, from).await?
             }
-            (Presented::Bearer(_) | Presented::Session(_) | Presented::Malformed, _) => {
+            (Presented::Bearer(text), _) => return Err(self.explained_bearer(text, from).await.into()),
+            (Presented::Session(_) | Presented::Malformed, _) => {
                 return Err(self.failed(from).into());
             }
         };
@@ -206,6 +207,14 @@ impl Auth {
         match self.account_of(secret.generation()).await? {
             Some(name) => self.log_in_as(name, &secret, from).await,
             None => Err(self.failed(from)),
+        }
+    }
+
+    /// Nothing logs in as a Bearer. An access token is no failure: its holder only has to log in again, from wherever it is.
+    async fn explained_bearer(&self, text: &str, from: IpAddr) -> Refusal {
+        match self.secrets.parse(text) {
+            Some(secret) if !crate::decide::logs_in(secret.kind()) => self.explained(&secret, from).await,
+            _ => Refusal::Unauthenticated(None),
         }
     }
 

@@ -117,12 +117,11 @@ impl Auth {
         account: Option<&AccountName>,
     ) -> Result<Option<&'a KeyHolder>, Refusal> {
         let key = match actor {
-            Actor::Store => return Ok(None),
             Actor::OperatorKey { .. } if !right.operator() => return Err(Refusal::Denied(Reason::Operator)),
             Actor::OperatorKey { .. } if right.effect() == Effect::Writes && self.settings.read_only => {
                 return Err(Refusal::ReadOnly { account: None });
             }
-            Actor::OperatorKey { .. } => return Ok(None),
+            Actor::Store | Actor::OperatorKey { .. } => return Ok(None),
             Actor::AccessKey(key) => key,
         };
         let somewhere = !right.roles().is_empty();

@@ -37,6 +37,11 @@ pub enum Store {
 impl Store {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Local, Self::Minio];
+
+    /// What a test runs on that is about no store in particular: a folder, or with `HYTHE_TEST_STORE=minio` a bucket.
+    fn usual() -> Self {
+        if env::var_os("HYTHE_TEST_STORE").is_some_and(|store| store == "minio") { Self::Minio } else { Self::Local }
+    }
 }
 
 /// A server under test, its store and its clock.
@@ -54,9 +59,9 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// A server on a folder of its own.
+    /// A server on a store of its own: a folder, or with `HYTHE_TEST_STORE=minio` a bucket.
     pub async fn start() -> Self {
-        Self::on(Store::Local).await
+        Self::on(Store::usual()).await
     }
 
     /// A server on a store of its own.

@@ -41,7 +41,6 @@ struct Known {
     client: Option<IpAddr>,
     host: Option<(HostName, String)>,
     warning: Option<String>,
-    bearer: bool,
     /// What a challenge asks for; `Some` under `/v2`.
     scopes: Option<Scopes>,
 }
@@ -154,7 +153,6 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
 
     let query = Query::parse(parts.uri.query());
     let authorization = Authorization::read(&parts.headers);
-    known.bearer = authorization.is_bearer();
     let operation = match operation {
         Ok(operation) => operation,
         Err(error @ (RouteError::NotFound { v2: true } | RouteError::Method { v2: true, .. })) => {
@@ -330,7 +328,6 @@ fn refuse(app: &App, failure: &Failure, known: &Known, id: &str) -> Response<Bod
         let error = match refusal {
             Refusal::InvalidToken => Some("invalid_token"),
             Refusal::InsufficientScope(_) => Some("insufficient_scope"),
-            Refusal::Unauthenticated(_) if known.bearer => Some("invalid_token"),
             Refusal::Unauthenticated(_) => None,
             Refusal::Denied(_)
             | Refusal::ReadOnly { .. }

@@ -21,7 +21,8 @@ impl Authorization {
             return Self::Malformed;
         }
         let Ok(value) = value.to_str() else { return Self::Malformed };
-        let Some((scheme, rest)) = value.split_once(' ') else { return Self::Malformed };
+        // A scheme with nothing behind it is that scheme still: a Bearer that is no good is told so.
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
         let rest = rest.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
             return Self::Bearer(rest.to_owned().into());
@@ -45,11 +46,6 @@ impl Authorization {
             Self::Malformed => Presented::Malformed,
         }
     }
-
-    /// Whether a Bearer token was presented: then its refusal must carry `error=`.
-    pub(crate) fn is_bearer(&self) -> bool {
-        matches!(self, Self::Bearer(_))
-    }
 }
 
 /// The Bearer challenge (RFC 6750 section 3; distribution, "Token Authentication Specification"). `error` is absent on a first,
@@ -57,10 +53,10 @@ impl Authorization {
 pub(crate) fn challenge(realm: &str, service: &str, scopes: &Scopes, error: Option<&str>) -> String {
     let mut text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
     if !scopes.is_empty() {
-        text += &format!(",scope=\"{scopes}\"");
+        text.extend([",scope=\"", &scopes.to_string(), "\""]);
     }
     if let Some(error) = error {
-        text += &format!(",error=\"{error}\"");
+        text.extend([",error=\"", error, "\""]);
     }
     text
 }

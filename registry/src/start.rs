@@ -48,13 +48,19 @@ pub struct Running {
     pub app: Arc<App>,
     drain_timeout: Duration,
     // Held for its lock, until nothing writes any more.
-    _opened: open::Opened,
+    opened: open::Opened,
 }
 
 impl Running {
     /// Ends when the order to stop was given.
     pub async fn stopping(&self) {
         self.app.tasks.stop().cancelled().await;
+    }
+
+    /// Ends, with the reason, when the store has failed in a way that no process can go on from: after an I/O error on a commit
+    /// nobody can say what is on the disk.
+    pub async fn failed(&self) -> String {
+        self.opened.failed().await
     }
 
     /// Gives the order to stop and waits until requests have ended, or the drain's deadline has passed.
@@ -65,11 +71,42 @@ impl Running {
 
 /// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    let certificates = config.server.tls.clone().map(tls::Certificates::load).transpose()?;
-    let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
-    let listener = Listener::bind("listen", config.server.listen).await?;
-    let operations = bind_operations(config.server.operations).await?;
+    let sockets = Sockets::bind(&config).await?;
     let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
+    serve(config, sockets, opened, clock).await
+}
+
+/// The same over a store that is open already; what the configuration says of the store is not looked at.
+pub async fn start_on(config: Config, opened: open::Opened, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    let sockets = Sockets::bind(&config).await?;
+    serve(config, sockets, opened, clock).await
+}
+
+/// Bound, and nobody is answered yet.
+struct Sockets {
+    certificates: Option<tls::Certificates>,
+    listener: Listener,
+    operations: Option<Listener>,
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            certificates: config.server.tls.clone().map(tls::Certificates::load).transpose()?,
+            listener: Listener::bind("listen", config.server.listen).await?,
+            operations: bind_operations(config.server.operations).await?,
+        })
+    }
+}
+
+async fn serve(
+    config: Config,
+    sockets: Sockets,
+    opened: open::Opened,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, StartError> {
+    let Sockets { certificates, listener, operations } = sockets;
+    let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
     let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
 
     let tasks = Tasks::new();
@@ -118,7 +155,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         background::start(&tasks, &app.auth);
     }
     listener.serve(Arc::clone(&app), acceptor, config.limits.clone(), &tasks, metrics);
-    Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, _opened: opened })
+    Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, opened })
 }
 
 /// The default address is for convenience: if somebody has it, that is said and the server goes on without.

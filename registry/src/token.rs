@@ -21,9 +21,6 @@ const FORM_LIMIT: usize = 64 << 10;
 /// `GET /token`: Basic, and the scopes in the query.
 pub(crate) async fn get(app: &App, query: &Query<'_>, authorization: &Authorization, host: &Accepted) -> Answered {
     no_password_in(query)?;
-    if let Authorization::Bearer(_) = authorization {
-        return Ok(wrong(&Refusal::Unauthenticated(None), host, false));
-    }
     let name = host.host.to_string();
     let request = request(authorization.presented(), None, query, &name);
     answer(app, request, host, false).await
@@ -68,7 +65,7 @@ pub(crate) async fn post(
             Some(token) => (Presented::None, Some(RefreshToken(token))),
             None => return Ok(oauth(StatusCode::BAD_REQUEST, "invalid_request", "refresh_token is needed")),
         },
-        (None, Authorization::Basic { .. }) => (authorization.presented(), None),
+        (None, Authorization::Basic { .. } | Authorization::Malformed) => (authorization.presented(), None),
         _ => {
             let text = "grant_type is password or refresh_token";
             return Ok(oauth(StatusCode::BAD_REQUEST, "unsupported_grant_type", text));

@@ -181,12 +181,13 @@ fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     }
     let mut field = String::new();
     for segment in error.path() {
-        match segment {
-            Segment::Seq { index } => field += &format!("/{index}"),
+        let segment = match segment {
+            Segment::Seq { index } => index.to_string(),
             // RFC 6901 section 3.
-            Segment::Map { key } => field += &format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
+            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+            Segment::Enum { .. } | Segment::Unknown => continue,
+        };
+        field = field + "/" + &segment;
     }
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned();
     // serde's own words: it tells the two apart from other errors of its kind in no other way.
@@ -194,7 +195,7 @@ fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
         return Problem::UnknownField(Invalid { field, message });
     }
     if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-        field += &format!("/{missing}");
+        field = field + "/" + missing;
     }
     Problem::invalid(field, message)
 }
@@ -352,9 +353,9 @@ mod tests {
     fn if_match_is_one_strong_tag_or_anything() {
         let read = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
-            values.iter().for_each(|value| {
+            for value in values {
                 headers.append(header::IF_MATCH, HeaderValue::from_static(value));
-            });
+            }
             if_match(&headers)
         };
         assert!(matches!(read(&[]), Err(Problem::NoIfMatch)));

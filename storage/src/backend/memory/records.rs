@@ -92,6 +92,12 @@ impl MemoryRecords {
         &self.faults
     }
 
+    /// Every key with its version, in order: what a test compares to see whether anything was written. No call and never at fault.
+    pub fn listing(&self) -> Vec<(String, Version)> {
+        let rows = self.rows.lock();
+        rows.map.iter().map(|(key, row)| (key.clone(), row.found().version)).collect()
+    }
+
     fn read(&self, key: &str) -> Result<Option<Found>, Error> {
         self.faults.look()?;
         Ok(self.rows.lock().live(key).map(Row::found))
