@@ -70,7 +70,9 @@ pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<
         }
         Store::Remote { url, records: None } => {
             let bucket = Bucket::parse(url.as_str(), std::env::vars())?;
-            let (records, bytes) = tokio::try_join!(bucket.records(), bucket.bytes())?;
+            // Both to their end: the half that is not refused takes its probe's keys away again.
+            let (records, bytes) = tokio::join!(bucket.records(), bucket.bytes());
+            let (records, bytes) = (records?, bytes?);
             Opened { records, bytes, read_only: false, held: Held::Nothing }
         }
         Store::Remote { url, records: Some(path) } => {

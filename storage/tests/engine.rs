@@ -280,15 +280,15 @@ async fn a_cancelled_or_foreign_or_old_session_is_no_session() {
 
 /// One push that dies at the call after `step` others, and is then finished by its client on the healed store. Says whether it
 /// had been acknowledged before.
-async fn dies_at(world: World, on_records: bool, step: u64, data: &[u8]) -> bool {
+async fn dies_at(world: World, on_records: bool, step: u64, data: &[u8], first_chunk: usize) -> bool {
     let digest = Digest::of(Algorithm::Sha256, data);
     let target = world.writable();
     let faults = if on_records { world.records.faults() } else { world.bytes.faults() };
     let id = world.open(None).await;
     faults.die_after(step);
     let first = async {
-        upload::append(&world.store, &target, &id, incoming(&data[..1_400_000], Some(0))).await?;
-        upload::commit(&world.store, &target, &id, &digest, incoming(&data[1_400_000..], None)).await
+        upload::append(&world.store, &target, &id, incoming(&data[..first_chunk], Some(0))).await?;
+        upload::commit(&world.store, &target, &id, &digest, incoming(&data[first_chunk..], None)).await
     }
     .await;
     faults.heal();
@@ -316,12 +316,13 @@ async fn dies_at(world: World, on_records: bool, step: u64, data: &[u8]) -> bool
 #[tokio::test]
 async fn whatever_call_dies_the_push_can_be_finished_and_nothing_half_written_is_readable() {
     let data = bytes_of(2_300_000, 6);
-    for parts in [false, true] {
+    // A first chunk that is a whole object, and one that is more than a part.
+    for (parts, first_chunk) in [(false, 1_400_000), (true, 200_000), (true, 1_400_000)] {
         for on_records in [true, false] {
             let mut step = 0;
             loop {
                 let world = World::new(if parts { MemoryBytes::in_parts(1 << 20) } else { MemoryBytes::growing() });
-                if dies_at(world, on_records, step, &data).await {
+                if dies_at(world, on_records, step, &data, first_chunk).await {
                     break;
                 }
                 step += 1;
