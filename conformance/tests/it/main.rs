@@ -1,9 +1,15 @@
 //! Every test through HTTP, in one binary; its tree mirrors the URLs and the promises.
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod cve;
+#[cfg(test)]
 mod distribution;
+#[cfg(test)]
+mod isolation;
 #[cfg(test)]
 mod secret;
 #[cfg(test)]
