@@ -14,6 +14,7 @@ use crate::{
     principal::Actor,
     public::parse_patterns,
     revocation::{Ended, What},
+    right::Right,
     role::Role,
     scope::{Actions, Pattern},
     secret::{Kind, SecretHash},
@@ -200,7 +201,7 @@ impl Auth {
         name: &AccountName,
         new: &NewKey,
     ) -> Result<AccessKeyDocument, Error> {
-        let maker = actor.changes_in(name, &[Role::Owner])?;
+        let maker = self.admit(actor, Right::MakeKeys, Some(name))?;
         let now = self.clock.now();
         let mut invalid: Vec<Invalid> = Vec::new();
         invalid.extend(check_text("/label", &new.label));
@@ -267,7 +268,7 @@ impl Auth {
         name: &AccountName,
         page: &Page,
     ) -> Result<Listing<AccessKeyDocument>, Error> {
-        actor.in_role(name, &[Role::Owner, Role::Viewer])?;
+        self.admit(actor, Right::ReadKeys, Some(name))?;
         let account = self.living(name).await?.value.account();
         one_page::<KeyRecord, _>(&*self.records, &key::access_keys(&account), page, |id, document| {
             Some(AccessKeyDocument::new(id.parse().ok()?, document.value, None))
@@ -277,7 +278,7 @@ impl Auth {
 
     /// One key; the owner's and a viewer's.
     pub async fn get_key(&self, actor: &Actor, name: &AccountName, id: &Id) -> Result<AccessKeyDocument, Error> {
-        actor.in_role(name, &[Role::Owner, Role::Viewer])?;
+        self.admit(actor, Right::ReadKeys, Some(name))?;
         let account = self.living(name).await?.value.account();
         let found = record::read::<KeyRecord>(&*self.records, &key::access_key(&account, id.as_str())).await?;
         Ok(AccessKeyDocument::new(id.clone(), found.ok_or(NO_KEY)?.value, None))
@@ -294,7 +295,7 @@ impl Auth {
     }
 
     async fn end_key(&self, actor: &Actor, name: &AccountName, id: &Id, state: KeyState) -> Result<Ended, Error> {
-        actor.in_role(name, &[Role::Owner])?;
+        self.admit(actor, Right::EndKeys, Some(name))?;
         let account = self.living(name).await?.value.account();
         self.admit_revocation(account.generation())?;
         let now = self.clock.now();

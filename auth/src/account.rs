@@ -15,10 +15,10 @@ use crate::{
     installation::Auth,
     network::Networks,
     page::{Listing, Page, one_page},
-    principal::{Actor, Frozen, KeyHolder},
+    principal::{Actor, Frozen},
     refusal::{Reason, Refusal},
     revocation::{Ended, What},
-    role::Role,
+    right::Right,
     secret::Kind,
 };
 
@@ -207,41 +207,6 @@ pub(crate) fn check_text(field: &str, text: &str) -> Option<Invalid> {
     bad.then(|| Invalid::new(field, "at most 200 characters on one line"))
 }
 
-impl Actor {
-    /// The key behind it, which must be of this account: decided from the names alone, before anything is read.
-    pub(crate) fn key_in(&self, account: &AccountName) -> Result<Option<&KeyHolder>, Refusal> {
-        match self {
-            Self::Store => Ok(None),
-            Self::OperatorKey { .. } => Err(Refusal::Denied(Reason::Operator)),
-            Self::AccessKey(key) if key.account.name() == account => Ok(Some(key)),
-            Self::AccessKey(key) => Err(Refusal::Denied(Reason::OtherAccount { own: key.account.name().clone() })),
-        }
-    }
-
-    /// [`Actor::key_in`], with one of these roles.
-    pub(crate) fn in_role(&self, account: &AccountName, roles: &[Role]) -> Result<Option<&KeyHolder>, Refusal> {
-        match self.key_in(account)? {
-            Some(key) if !roles.contains(&key.role) => Err(Refusal::Denied(Reason::Role(key.role))),
-            key => Ok(key),
-        }
-    }
-
-    /// [`Actor::in_role`], to change something that is no end of a right: a retired key does not.
-    pub(crate) fn changes_in(&self, account: &AccountName, roles: &[Role]) -> Result<Option<&KeyHolder>, Refusal> {
-        match self.in_role(account, roles)? {
-            Some(key) if key.retired => Err(Refusal::Denied(Reason::Retired)),
-            key => Ok(key),
-        }
-    }
-
-    fn keeps_accounts(&self) -> Result<(), Refusal> {
-        match self {
-            Self::Store | Self::OperatorKey { .. } => Ok(()),
-            Self::AccessKey(key) => Err(Refusal::Denied(Reason::Role(key.role))),
-        }
-    }
-}
-
 impl Auth {
     /// Which generation a name means now; `None` if there is no such account. For work on the store, background work and the
     /// resolution of an actor's own account; what a client may do there is decided elsewhere.
@@ -254,10 +219,10 @@ impl Auth {
     pub async fn account_for(&self, actor: &Actor, name: &AccountName) -> Result<Account, Error> {
         match actor {
             Actor::Store | Actor::OperatorKey { .. } => self.resolve(name).await?.ok_or(NO_ACCOUNT),
-            Actor::AccessKey(_) => match actor.key_in(name)? {
-                Some(key) => Ok(key.account.clone()),
-                None => Err(NO_ACCOUNT),
-            },
+            Actor::AccessKey(key) if key.account.name() == name => Ok(key.account.clone()),
+            Actor::AccessKey(key) => {
+                Err(Refusal::Denied(Reason::OtherAccount { own: key.account.name().clone() }).into())
+            }
         }
     }
 
@@ -285,7 +250,7 @@ impl Auth {
 
     /// Makes an account, or makes a deleted one anew under a new generation. [`Error::Taken`] if it lives.
     pub async fn create_account(&self, actor: &Actor, new: &NewAccount) -> Result<AccountDocument, Error> {
-        actor.keeps_accounts()?;
+        self.admit(actor, Right::KeepAccounts, None)?;
         let name: AccountName = new.name.parse()?;
         if let Some(invalid) = check_text("/display", &new.display) {
             return Err(Error::Invalid(vec![invalid]));
@@ -328,15 +293,13 @@ impl Auth {
 
     /// One account. The operator reads any, a key its own.
     pub async fn get_account(&self, actor: &Actor, name: &AccountName) -> Result<AccountDocument, Error> {
-        if let Actor::AccessKey(_) = actor {
-            actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Viewer])?;
-        }
+        self.admit(actor, Right::ReadAccount, Some(name))?;
         self.living(name).await.map(AccountDocument::from)
     }
 
     /// The accounts by name; the operator's.
     pub async fn list_accounts(&self, actor: &Actor, page: &Page) -> Result<Listing<AccountDocument>, Error> {
-        actor.keeps_accounts()?;
+        self.admit(actor, Right::ListAccounts, None)?;
         one_page::<AccountRecord, _>(&*self.records, &key::accounts(), page, |_, document| {
             (document.value.state != AccountState::Deleted).then(|| document.into())
         })
@@ -352,22 +315,16 @@ impl Auth {
         change: &AccountChange,
         if_match: Option<u64>,
     ) -> Result<AccountDocument, Error> {
-        let operator = match actor {
-            Actor::Store | Actor::OperatorKey { .. } => true,
-            Actor::AccessKey(_) => {
-                actor.changes_in(name, &[Role::Owner])?;
-                false
-            }
-        };
-        if change.state.is_some() {
-            actor.keeps_accounts()?;
+        let owner = self.admit(actor, Right::ChangeAccount, Some(name))?;
+        if let (Some(key), Some(_)) = (owner, change.state) {
+            return Err(Refusal::Denied(Reason::Role(key.role)).into());
         }
         let ip_allow = check_change(change)?;
         let document = self
             .swap_account(name, if_match, |record| {
                 let before = record.policy.clone();
                 apply(record, change, ip_allow.as_ref());
-                if operator { Ok(()) } else { only_lowers(&before, &record.policy) }
+                if owner.is_none() { Ok(()) } else { only_lowers(&before, &record.policy) }
             })
             .await?;
         let restricts = change.state.is_some_and(|state| state != AccountState::Active)
@@ -409,7 +366,7 @@ impl Auth {
         name: &AccountName,
         if_match: Option<u64>,
     ) -> Result<Ended, Error> {
-        actor.keeps_accounts()?;
+        self.admit(actor, Right::KeepAccounts, Some(name))?;
         // One that is deleted already is finished: a crash may have come between the mark and what follows.
         let document = match self.account_record(name).await? {
             Some(document) if document.value.state == AccountState::Deleted => document,

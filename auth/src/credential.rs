@@ -17,6 +17,7 @@ use crate::{
     public::parse_patterns,
     refusal::{Reason, Refusal},
     revocation::{Ended, What},
+    right::Right,
     role::Role,
     scope::{Actions, Pattern},
     secret::{Kind, Secret, SecretHash},
@@ -301,7 +302,7 @@ impl Counts {
 impl Auth {
     /// Mints a credential. Its reach lies within the request, the key and the account's policy.
     pub async fn mint(&self, actor: &Actor, name: &AccountName, request: &MintRequest) -> Result<Minted, Error> {
-        let minter = actor.changes_in(name, &[Role::Owner, Role::Publisher, Role::Installer])?;
+        let minter = self.admit(actor, Right::Mint, Some(name))?;
         let by = minter.map_or_else(
             || Issuer { kind: IssuerKind::Operator, id: Id::operator() },
             |key| Issuer { kind: IssuerKind::Key, id: key.id.clone() },
@@ -402,7 +403,7 @@ impl Auth {
         name: &AccountName,
         page: &Page,
     ) -> Result<Listing<Credential>, Error> {
-        actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Viewer])?;
+        self.admit(actor, Right::ReadCredentials, Some(name))?;
         let account = self.living(name).await?.value.account();
         one_page::<CredentialRecord, _>(&*self.records, &key::credentials(&account), page, |id, document| {
             Some(Credential::new(id.parse().ok()?, document.value))
@@ -412,7 +413,7 @@ impl Auth {
 
     /// One credential. Owner, publisher and viewer.
     pub async fn get_credential(&self, actor: &Actor, name: &AccountName, id: &Id) -> Result<Credential, Error> {
-        actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Viewer])?;
+        self.admit(actor, Right::ReadCredentials, Some(name))?;
         let account = self.living(name).await?.value.account();
         let found = record::read::<CredentialRecord>(&*self.records, &key::credential(&account, id.as_str())).await?;
         Ok(Credential::new(id.clone(), found.ok_or(NO_CREDENTIAL)?.value))
@@ -421,7 +422,7 @@ impl Auth {
     /// Ends a credential within the bound. An owner any, a publisher what lies within its patterns, an installer what it
     /// minted. Repeatable: [`Error::Store`] means it may not be told everywhere yet, so ask again.
     pub async fn revoke_credential(&self, actor: &Actor, name: &AccountName, id: &Id) -> Result<Ended, Error> {
-        let by = actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Installer])?;
+        let by = self.admit(actor, Right::EndCredentials, Some(name))?;
         let account = self.living(name).await?.value.account();
         self.admit_revocation(account.generation())?;
         let now = self.clock.now();

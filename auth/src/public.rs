@@ -1,7 +1,10 @@
 //! What an account lets anybody pull.
 
 use serde::{Deserialize, Serialize};
-use storage::{Account, AccountName, Generation, RepositoryName, key, record};
+use storage::{
+    Account, AccountName, Generation, RepositoryName, key,
+    record::{self, Document},
+};
 
 use crate::{
     account::AccountState,
@@ -10,7 +13,7 @@ use crate::{
     principal::{Actor, Public, PublicAccount},
     refusal::Refusal,
     revocation::What,
-    role::Role,
+    right::Right,
     scope::Pattern,
 };
 
@@ -36,6 +39,15 @@ struct PublicRecord {
 pub struct PublicDocument {
     /// Patterns of repositories that anybody may pull from.
     pub patterns: Vec<String>,
+    /// The record's `rev`, its `ETag`: 0 as long as nothing was ever said.
+    #[serde(skip)]
+    pub rev: u64,
+}
+
+impl PublicDocument {
+    fn new(patterns: &[Pattern], rev: u64) -> Self {
+        Self { patterns: patterns.iter().map(Pattern::to_string).collect(), rev }
+    }
 }
 
 /// Most public patterns of an account.
@@ -65,21 +77,24 @@ pub(crate) fn parse_patterns(
 impl Auth {
     /// What is public in an account: the owner and a viewer read it, and the operator on the store.
     pub async fn get_public(&self, actor: &Actor, name: &AccountName) -> Result<PublicDocument, Error> {
-        actor.in_role(name, &[Role::Owner, Role::Publisher, Role::Viewer])?;
+        self.admit(actor, Right::ReadPublic, Some(name))?;
         let account = self.living(name).await?.value.account();
         let found = record::read::<PublicRecord>(&*self.records, &key::public(&account)).await?;
+        let rev = found.as_ref().map_or(0, Document::rev);
         let patterns = found.map(|document| document.value.patterns).unwrap_or_default();
-        Ok(PublicDocument { patterns: patterns.iter().map(Pattern::to_string).collect() })
+        Ok(PublicDocument::new(&patterns, rev))
     }
 
-    /// Says what is public in an account from now on; the owner's. What goes private does so within the bound.
+    /// Says what is public in an account from now on; the owner's. What goes private does so within the bound. `if_match` is the
+    /// [`PublicDocument::rev`] that the caller saw.
     pub async fn set_public(
         &self,
         actor: &Actor,
         name: &AccountName,
         document: &PublicDocument,
+        if_match: Option<u64>,
     ) -> Result<PublicDocument, Error> {
-        let key = actor.changes_in(name, &[Role::Owner])?;
+        let key = self.admit(actor, Right::SetPublic, Some(name))?;
         let patterns = parse_patterns(name, "/patterns", &document.patterns).map_err(Error::Invalid)?;
         if let Some(key) = key
             && let Some(outside) = patterns.iter().position(|p| !key.patterns.iter().any(|own| own.covers(p)))
@@ -88,25 +103,7 @@ impl Auth {
             return Err(Error::Invalid(vec![Invalid::new(field, "outside the patterns of this key")]));
         }
         let account = self.living(name).await?.value.account();
-        let public_key = key::public(&account);
-        let mut narrower = false;
-        let changed = record::modify(&*self.records, &public_key, |record: &mut PublicRecord| {
-            narrower = record.patterns.iter().any(|old| !patterns.iter().any(|new| new.covers(old)));
-            let same = record.patterns == patterns;
-            record.patterns.clone_from(&patterns);
-            Ok::<_, Error>(!same)
-        })
-        .await?;
-        if changed.is_none() {
-            let fresh = PublicRecord { patterns: patterns.clone(), release: false };
-            match record::create(&*self.records, &public_key, fresh).await {
-                Ok(_) => {}
-                Err(storage::Error::Conflict) => {
-                    return Err(storage::Error::unavailable("what is public is changed by too many at once").into());
-                }
-                Err(other) => return Err(other.into()),
-            }
-        }
+        let (rev, narrower) = self.swap_public(&account, &patterns, if_match).await?;
         if patterns.is_empty() {
             self.unlist_public(&account).await?;
         } else {
@@ -116,7 +113,43 @@ impl Auth {
             self.log_end(account.generation(), What::Public).await?;
         }
         tracing::info!(event = "repo.public", account = %name, actor = actor.label(), patterns = patterns.len(), "public patterns were set");
-        Ok(PublicDocument { patterns: patterns.iter().map(Pattern::to_string).collect() })
+        Ok(PublicDocument::new(&patterns, rev))
+    }
+
+    /// Writes the patterns under compare-and-swap; gives the record's `rev` and whether something is no longer public.
+    async fn swap_public(
+        &self,
+        account: &Account,
+        patterns: &[Pattern],
+        if_match: Option<u64>,
+    ) -> Result<(u64, bool), Error> {
+        let public_key = key::public(account);
+        for _ in 0..16 {
+            let found = record::read::<PublicRecord>(&*self.records, &public_key).await?;
+            let rev = found.as_ref().map_or(0, Document::rev);
+            if if_match.is_some_and(|seen| seen != rev) {
+                return Err(Error::Changed { rev });
+            }
+            let written = match found {
+                Some(document) if document.value.patterns == patterns => Ok((rev, false)),
+                Some(mut document) => {
+                    let before = std::mem::replace(&mut document.value.patterns, patterns.to_vec());
+                    let narrower = before.iter().any(|old| !patterns.iter().any(|new| new.covers(old)));
+                    record::update(&*self.records, &public_key, &mut document)
+                        .await
+                        .map(|()| (document.rev(), narrower))
+                }
+                None => {
+                    let fresh = PublicRecord { patterns: patterns.to_vec(), release: false };
+                    record::create(&*self.records, &public_key, fresh).await.map(|document| (document.rev(), false))
+                }
+            };
+            match written {
+                Err(storage::Error::Conflict) => {}
+                written => return Ok(written?),
+            }
+        }
+        Err(storage::Error::unavailable("what is public is changed by too many at once").into())
     }
 
     async fn list_public(&self, account: &Account) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::{
     ByteSize, Config, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin, Secret, Server,
-    Store, TlsFiles,
+    Store, Tls, TlsFiles,
     load::{Given, Layer},
 };
 
@@ -39,8 +39,10 @@ pub(crate) fn check(settled: &Layer, effective: Vec<Effective>) -> Result<Config
 }
 
 fn server(read: &Read<'_>) -> Result<Server, Error> {
-    let tls = read.pair("tls_cert", "tls_key")?;
-    let tls = tls.map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() });
+    let pair = read.pair("tls_cert", "tls_key")?;
+    let pair = pair.map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() });
+    let folder = read.optional("tls_dir").map(|(_, path)| PathBuf::from(path));
+    let tls = (pair.is_some() || folder.is_some()).then_some(Tls { pair, folder });
     let by_default = read.0.get("operations").is_some_and(|given| given.origin == Origin::Default);
     Ok(Server {
         listen: read.one("listen", |text| text.parse::<SocketAddr>().map_err(|_| ADDRESS))?,

@@ -60,7 +60,7 @@ pub struct Server {
     /// Whose `X-Forwarded-*` count. Default: nobody's.
     pub trusted_proxies: Vec<IpNet>,
     /// TLS on the public listener. Default: none.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<Tls>,
     /// Refuses pushes and deletes of the whole registry. Default false.
     pub read_only: bool,
     /// Take image manifests whose blobs the repository does not contain. Default false: such an image cannot be pulled.
@@ -76,6 +76,15 @@ pub enum Operations {
     Default(SocketAddr),
     /// At an address that was asked for: if it is taken, the start fails.
     At(SocketAddr),
+}
+
+/// Where certificates are. At least one of both; files that change are read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate for whoever asks for no name, or for one that no other certificate has.
+    pub pair: Option<TlsFiles>,
+    /// A folder of `NAME.crt` and `NAME.key` pairs, chosen by the names in the certificates.
+    pub folder: Option<PathBuf>,
 }
 
 /// PEM files of a certificate chain and its key.

@@ -58,6 +58,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("account", Kind::Value, "NAME", "Make this account if it does not exist"),
     setting("tls_cert", Kind::Value, "FILE", "Certificate chain (PEM) of the registry"),
     setting("tls_key", Kind::Value, "FILE", "Private key (PEM) of the certificate"),
+    setting(
+        "tls_dir",
+        Kind::Value,
+        "DIR",
+        "Folder of NAME.crt and NAME.key pairs (PEM), chosen by the name a client asks for",
+    ),
     setting("trusted_proxy", Kind::List, "CIDR", "Proxy whose X-Forwarded-For, -Proto and -Host count"),
     setting("read_only", Kind::Switch, "BOOL", "Refuse pushes and deletes"),
     setting(

@@ -37,6 +37,11 @@ pub enum Store {
 impl Store {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Local, Self::Minio];
+
+    /// What a test runs on that is about no store in particular: a folder, or with `HYTHE_TEST_STORE=minio` a bucket.
+    fn usual() -> Self {
+        if env::var_os("HYTHE_TEST_STORE").is_some_and(|store| store == "minio") { Self::Minio } else { Self::Local }
+    }
 }
 
 /// A server under test, its store and its clock.
@@ -47,14 +52,16 @@ pub struct Harness {
     minio: Option<Minio>,
     client: Client,
     serve_args: Vec<String>,
+    /// What the program is started through: `nsenter` and its arguments, for one.
+    through: Vec<String>,
     accounts: Mutex<BTreeSet<String>>,
     dir: TempDir,
 }
 
 impl Harness {
-    /// A server on a folder of its own.
+    /// A server on a store of its own: a folder, or with `HYTHE_TEST_STORE=minio` a bucket.
     pub async fn start() -> Self {
-        Self::on(Store::Local).await
+        Self::on(Store::usual()).await
     }
 
     /// A server on a store of its own.
@@ -85,6 +92,7 @@ impl Harness {
             minio,
             client: Client::new(free_address()),
             serve_args: Vec::new(),
+            through: Vec::new(),
             accounts: Mutex::default(),
             dir,
         }
@@ -110,6 +118,11 @@ impl Harness {
             .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
         ready(&self.client, "/readyz", &mut child, &log).await;
         self.server = Some(child);
+    }
+
+    /// Starts the server and runs every command through another program, which must execute what follows in its own place.
+    pub fn through(&mut self, program: Vec<String>) {
+        self.through = program;
     }
 
     /// Kills the server (SIGKILL) and reaps it.
@@ -190,7 +203,8 @@ impl Harness {
             write_clock(&clock, offset_seconds);
             clock
         };
-        let mut run = Run::of(&binary()).args(args).args(self.store_flags()).env(VARIABLE, clock);
+        let mut words = self.words();
+        let mut run = Run::of(&words.remove(0)).args(words).args(args).args(self.store_flags()).env(VARIABLE, clock);
         for (name, value) in self.environment() {
             run = run.env(&name, value);
         }
@@ -214,9 +228,15 @@ impl Harness {
         self.minio.as_ref().map(Minio::environment).unwrap_or_default()
     }
 
+    /// The program, after what it is started through.
+    fn words(&self) -> Vec<PathBuf> {
+        self.through.iter().map(PathBuf::from).chain([binary()]).collect()
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new(binary());
-        command.current_dir(self.dir.path()).env(VARIABLE, self.clock_path()).envs(self.environment());
+        let mut words = self.words();
+        let mut command = Command::new(words.remove(0));
+        command.args(words).current_dir(self.dir.path()).env(VARIABLE, self.clock_path()).envs(self.environment());
         command
     }
 

@@ -14,6 +14,8 @@ pub mod client;
 pub mod clock;
 pub mod fixture;
 pub mod harness;
+pub mod lax;
+pub mod load;
 pub mod minio;
 pub mod push;
 pub mod tools;

@@ -13,7 +13,8 @@ use crate::{client::Client, harness, tools};
 /// The bucket that is there from the start.
 pub const BUCKET: &str = "hythe";
 const USER: &str = "hythe";
-const PASSWORD: &str = "hythe-conformance";
+/// The secret key of its one user.
+pub const PASSWORD: &str = "hythe-conformance";
 
 /// A MinIO process, killed when dropped.
 #[derive(Debug)]
@@ -46,6 +47,11 @@ impl Minio {
         let mut minio = Self { child, address };
         harness::ready(&Client::new(address), "/minio/health/ready", &mut minio.child, &log).await;
         minio
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What a server needs in its environment to speak to this MinIO.

@@ -62,6 +62,8 @@ pub struct Run {
 pub struct Ended {
     /// Whether the exit status was zero.
     pub success: bool,
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
@@ -139,6 +141,7 @@ impl Run {
         };
         Ended {
             success: output.status.success(),
+            code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             name,

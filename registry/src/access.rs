@@ -19,11 +19,11 @@ pub enum Access {
     Upload,
     /// The whole account.
     Catalog,
-    /// What the operation of the API says ([`crate::api::ApiOperation`]).
+    /// A living key of any kind; the API's own operations say what more ([`crate::api::ApiOperation`]).
     Api,
-    /// To read an account: any of its keys, or an operator key.
+    /// To read in an account: a key of it. Which roles, and whether an operator key: [`auth::Right`].
     AccountRead,
-    /// To change an account: its owner, or an operator key.
+    /// To change an account or what is public in it: its owner. Whether an operator key too: [`auth::Right`].
     AccountWrite,
     /// To make and end access keys: an owner's key.
     KeyAdmin,

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use storage::Error;
 
 use crate::{
+    api::Problem,
     body::{Body, Interrupted},
     oci::{range, route::RouteError},
 };
@@ -29,6 +30,8 @@ pub(crate) enum Failure {
     Range(u64),
     /// More `tag=` than one push may have.
     TooManyTags,
+    /// An outcome of the API.
+    Api(Problem),
 }
 
 impl From<Error> for Failure {
@@ -49,7 +52,13 @@ impl From<RouteError> for Failure {
     }
 }
 
-/// The error codes of the distribution-spec, and those of distribution that clients know.
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Api(problem)
+    }
+}
+
+/// The error codes of the distribution-spec, those of distribution that clients know, and the API's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     BlobUnknown,
@@ -70,6 +79,15 @@ pub(crate) enum Code {
     TooManyRequests,
     Unavailable,
     Unknown,
+    InvalidJson,
+    InvalidToken,
+    NameTaken,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    TooLarge,
+    UnknownField,
+    Validation,
 }
 
 impl Code {
@@ -93,6 +111,15 @@ impl Code {
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::Unavailable => "UNAVAILABLE",
             Self::Unknown => "UNKNOWN",
+            Self::InvalidJson => "INVALID_JSON",
+            Self::InvalidToken => "INVALID_TOKEN",
+            Self::NameTaken => "NAME_TAKEN",
+            Self::NotFound => "NOT_FOUND",
+            Self::PreconditionFailed => "PRECONDITION_FAILED",
+            Self::PreconditionRequired => "PRECONDITION_REQUIRED",
+            Self::TooLarge => "TOO_LARGE",
+            Self::UnknownField => "UNKNOWN_FIELD",
+            Self::Validation => "VALIDATION",
         }
     }
 }
@@ -101,19 +128,29 @@ impl Code {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) code: Code,
-    /// One clear line for a person.
-    pub(crate) message: String,
+    /// One at least.
+    pub(crate) errors: Vec<Told>,
     /// Headers that belong to the answer whoever dresses it (`Allow`, `Range`, `Retry-After`).
     pub(crate) headers: Vec<(HeaderName, String)>,
 }
 
+/// One error of an answer.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) code: Code,
+    /// One clear line for a person.
+    pub(crate) message: String,
+    /// JSON pointer to the field of the request that it is about.
+    pub(crate) field: Option<String>,
+}
+
 impl Answer {
-    fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), headers: Vec::new() }
+    pub(crate) fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
+        let told = Told { code, message: message.into(), field: None };
+        Self { status, errors: vec![told], headers: Vec::new() }
     }
 
-    fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -138,6 +175,7 @@ impl Failure {
                 let text = format!("one push may set {} tags at most", storage::manifest::TAG_LIMIT);
                 Answer::new(S::URI_TOO_LONG, C::TagInvalid, text)
             }
+            Self::Api(problem) => problem.answer(host),
             Self::Route(error) => match error {
                 RouteError::NotFound { .. } => {
                     Answer::new(S::NOT_FOUND, C::Unsupported, "no end-point of this registry has this path")
@@ -166,12 +204,13 @@ impl Failure {
                 error @ (Error::Unavailable(_) | Error::Unknown(_) | Error::Corrupt { .. } | Error::Refused(_)),
             )
             | Self::Refused(Refusal::Unavailable(error)) => Interrupted::of(error).is_none().then_some(error as _),
+            Self::Api(problem) => problem.hidden(),
             _ => None,
         }
     }
 }
 
-fn stored(error: &Error) -> Answer {
+pub(crate) fn stored(error: &Error) -> Answer {
     use Code as C;
     use StatusCode as S;
     let say = |status, code| Answer::new(status, code, error.to_string());
@@ -209,7 +248,7 @@ fn stored(error: &Error) -> Answer {
     }
 }
 
-fn refused(refusal: &Refusal, host: &str) -> Answer {
+pub(crate) fn refused(refusal: &Refusal, host: &str) -> Answer {
     use Code as C;
     use StatusCode as S;
     let say = |status, code| Answer::new(status, code, refusal.text(host));
@@ -231,13 +270,8 @@ fn refused(refusal: &Refusal, host: &str) -> Answer {
 
 /// Dresses an answer as the distribution-spec's error document. `id` is shown where the reason is not.
 pub(crate) fn render(answer: &Answer, id: &str) -> Response<Body> {
-    let mut error = serde_json::json!({ "code": answer.code.as_str(), "message": answer.message });
-    if answer.status.is_server_error()
-        && let Some(fields) = error.as_object_mut()
-    {
-        fields.insert("detail".into(), serde_json::json!({ "request_id": id }));
-    }
-    let mut response = Response::new(Body::full(serde_json::json!({ "errors": [error] }).to_string()));
+    let errors: Vec<_> = answer.errors.iter().map(|told| document(told, answer.status, id)).collect();
+    let mut response = Response::new(Body::full(serde_json::json!({ "errors": errors }).to_string()));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -248,4 +282,16 @@ pub(crate) fn render(answer: &Answer, id: &str) -> Response<Body> {
         }
     }
     response
+}
+
+fn document(told: &Told, status: StatusCode, id: &str) -> serde_json::Value {
+    let mut error = serde_json::json!({ "code": told.code.as_str(), "message": told.message });
+    let detail = match &told.field {
+        Some(field) => Some(serde_json::json!({ "field": field })),
+        None => status.is_server_error().then(|| serde_json::json!({ "request_id": id })),
+    };
+    if let (Some(fields), Some(detail)) = (error.as_object_mut(), detail) {
+        fields.insert("detail".into(), detail);
+    }
+    error
 }

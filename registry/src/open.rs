@@ -7,7 +7,7 @@ use auth::{Auth, SealKey};
 use config::{Config, Store};
 use storage::{
     Clock, Error,
-    backend::{Bytes, Records, local},
+    backend::{Bytes, Records, local, remote::Bucket},
     format::{self, Mode, Purpose},
 };
 
@@ -20,38 +20,75 @@ pub struct Opened {
     pub bytes: Arc<dyn Bytes>,
     /// Whether the store says that everything but reads is refused: it is being moved.
     pub read_only: bool,
-    /// Held for its lock, where there is one.
-    _folder: Option<local::Folder>,
+    held: Held,
+}
+
+/// What is held as long as the store is open: the lock of the one server that a folder or a records file may have.
+#[derive(Debug)]
+enum Held {
+    Folder(local::Folder),
+    RecordsFile { records: Arc<local::LocalRecords>, _lock: Option<local::ServeLock> },
+    Nothing,
 }
 
 impl Opened {
     /// A store whose halves somebody else opened: in memory, or watched by a test.
     pub fn over(records: Arc<dyn Records>, bytes: Arc<dyn Bytes>) -> Self {
-        Self { records, bytes, read_only: false, _folder: None }
+        Self { records, bytes, read_only: false, held: Held::Nothing }
+    }
+
+    /// Ends, with the reason, when the records have failed for good; a bucket never does.
+    pub async fn failed(&self) -> String {
+        match &self.held {
+            Held::Folder(folder) => folder.records.failed().await,
+            Held::RecordsFile { records, .. } => records.failed().await,
+            Held::Nothing => std::future::pending().await,
+        }
+    }
+
+    /// What the records' own check finds wrong: SQLite has one, a bucket has none.
+    pub async fn integrity(&self) -> Result<Vec<String>, Error> {
+        match &self.held {
+            Held::Folder(folder) => folder.records.integrity_check().await,
+            Held::RecordsFile { records, .. } => records.integrity_check().await,
+            Held::Nothing => Ok(Vec::new()),
+        }
     }
 }
 
 /// Opens the store. `serve`: to serve it, which one process does at a time on a folder; else to read and write single records.
 /// [`Error::Refused`] is one line with the way out.
 pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<Opened, Error> {
-    match store {
+    let options = local::Options { serve, ..local::Options::default() };
+    let mut opened = match store {
         Store::Folder(path) => {
             let path = path.clone();
-            let options = local::Options { serve, ..local::Options::default() };
             let opening = tokio::task::spawn_blocking(move || local::Folder::open(&path, options, clock));
             let folder = opening.await.map_err(Error::unavailable)??;
-            let format = format::open(&*folder.records, Mode::Local, Purpose::Use).await?;
-            Ok(Opened {
-                records: folder.records.clone(),
-                bytes: folder.bytes.clone(),
-                read_only: format.read_only(),
-                _folder: Some(folder),
-            })
+            let (records, bytes) = (folder.records.clone(), folder.bytes.clone());
+            Opened { records, bytes, read_only: false, held: Held::Folder(folder) }
         }
-        Store::Remote { url, .. } => {
-            Err(Error::Refused(format!("{url}: this build serves folders alone; name one with --data")))
+        Store::Remote { url, records: None } => {
+            let bucket = Bucket::parse(url.as_str(), std::env::vars())?;
+            let (records, bytes) = tokio::try_join!(bucket.records(), bucket.bytes())?;
+            Opened { records, bytes, read_only: false, held: Held::Nothing }
         }
-    }
+        Store::Remote { url, records: Some(path) } => {
+            let bucket = Bucket::parse(url.as_str(), std::env::vars())?;
+            let path = path.clone();
+            let opening = tokio::task::spawn_blocking(move || local::open_records(&path, options, clock));
+            let (records, lock) = opening.await.map_err(Error::unavailable)??;
+            let held = Held::RecordsFile { records: records.clone(), _lock: lock };
+            Opened { records, bytes: bucket.bytes().await?, read_only: false, held }
+        }
+    };
+    let mode = match store {
+        Store::Folder(_) => Mode::Local,
+        Store::Remote { records: None, .. } => Mode::Remote,
+        Store::Remote { records: Some(_), .. } => Mode::Split,
+    };
+    opened.read_only = format::open(&*opened.records, mode, Purpose::Use).await?.read_only();
+    Ok(opened)
 }
 
 /// Opens auth over the records, seeding what a new store has not yet.

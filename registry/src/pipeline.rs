@@ -15,7 +15,7 @@ use crate::{
     error::{self, Failure},
     oci::{
         API_VERSION, Answered, Query, blob, manifest, referrer,
-        route::{self, Operation, OperationKind, RouteError},
+        route::{self, Operation, RouteError},
         set, tag, text, upload,
     },
     presented::{Authorization, challenge},
@@ -35,7 +35,8 @@ impl Handler for App {
 /// What the steps learn about a request, for the log line, the metrics and the challenge.
 #[derive(Default)]
 struct Known {
-    operation: Option<OperationKind>,
+    /// Its name in logs and metrics.
+    operation: Option<&'static str>,
     credential: Option<String>,
     client: Option<IpAddr>,
     host: Option<(HostName, String)>,
@@ -103,7 +104,7 @@ fn measured(
     response.map(move |body| {
         body.at_end(move |sent| {
             let duration = app.clock.elapsed().saturating_sub(started);
-            let operation = known.operation.map_or("none", OperationKind::label);
+            let operation = known.operation.unwrap_or("none");
             app.metrics.request(operation, status, duration);
             app.metrics.received(received);
             app.metrics.sent(sent.bytes);
@@ -132,8 +133,11 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
         known.scopes = Some(Scopes::none());
     }
     if let Ok(operation) = &operation {
-        known.operation = Some(operation.kind());
-        tracing::Span::current().record("operation", operation.kind().label());
+        known.operation = Some(operation.kind().label());
+        // The API's operations have names of their own.
+        if *operation != Operation::Api {
+            tracing::Span::current().record("operation", operation.kind().label());
+        }
     }
     if let Ok(Operation::Health | Operation::Ready) = &operation {
         // A probe knows no host name.
@@ -165,7 +169,13 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
         Operation::Jwks => Ok(token::jwks(app).await?),
         Operation::TokenGet => token::get(app, &query, &authorization, &host).await,
         Operation::TokenPost => token::post(app, parts, &query, &authorization, &host, body).await,
-        Operation::Api => api::call(app, parts, body, &host, &mut known.credential).await,
+        Operation::Api => {
+            let mut called = api::Called::default();
+            let outcome = Box::pin(api::call(app, parts, body, &authorization, &host, &mut called)).await;
+            known.operation = called.operation.map(api::ApiOperation::label).or(known.operation);
+            known.credential = called.key;
+            outcome
+        }
         operation => {
             known.scopes = Some(scopes(&operation, &query));
             let name = operation.repository();

@@ -53,10 +53,10 @@ impl Authorization {
 pub(crate) fn challenge(realm: &str, service: &str, scopes: &Scopes, error: Option<&str>) -> String {
     let mut text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
     if !scopes.is_empty() {
-        text += &format!(",scope=\"{scopes}\"");
+        text.extend([",scope=\"", &scopes.to_string(), "\""]);
     }
     if let Some(error) = error {
-        text += &format!(",error=\"{error}\"");
+        text.extend([",error=\"", error, "\""]);
     }
     text
 }

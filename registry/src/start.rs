@@ -4,7 +4,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use config::Config;
 use storage::{Clock, Store};
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     App, background,
@@ -49,13 +48,19 @@ pub struct Running {
     pub app: Arc<App>,
     drain_timeout: Duration,
     // Held for its lock, until nothing writes any more.
-    _opened: open::Opened,
+    opened: open::Opened,
 }
 
 impl Running {
     /// Ends when the order to stop was given.
     pub async fn stopping(&self) {
         self.app.tasks.stop().cancelled().await;
+    }
+
+    /// Ends, with the reason, when the store has failed in a way that no process can go on from: after an I/O error on a commit
+    /// nobody can say what is on the disk.
+    pub async fn failed(&self) -> String {
+        self.opened.failed().await
     }
 
     /// Gives the order to stop and waits until requests have ended, or the drain's deadline has passed.
@@ -79,7 +84,7 @@ pub async fn start_on(config: Config, opened: open::Opened, clock: Arc<dyn Clock
 
 /// Bound, and nobody is answered yet.
 struct Sockets {
-    acceptor: Option<TlsAcceptor>,
+    certificates: Option<tls::Certificates>,
     listener: Listener,
     operations: Option<Listener>,
 }
@@ -87,7 +92,7 @@ struct Sockets {
 impl Sockets {
     async fn bind(config: &Config) -> Result<Self, StartError> {
         Ok(Self {
-            acceptor: config.server.tls.as_ref().map(tls::acceptor).transpose()?,
+            certificates: config.server.tls.clone().map(tls::Certificates::load).transpose()?,
             listener: Listener::bind("listen", config.server.listen).await?,
             operations: bind_operations(config.server.operations).await?,
         })
@@ -100,7 +105,8 @@ async fn serve(
     opened: open::Opened,
     clock: Arc<dyn Clock>,
 ) -> Result<Running, StartError> {
-    let Sockets { acceptor, listener, operations } = sockets;
+    let Sockets { certificates, listener, operations } = sockets;
+    let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
     let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
 
     let tasks = Tasks::new();
@@ -142,11 +148,14 @@ async fn serve(
     }
     let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
     replica::announce(&tasks, records, clock, address, app.hosts.canonical(), read_only).await;
+    if let Some(certificates) = certificates {
+        certificates.keep_fresh(&tasks);
+    }
     if !read_only {
         background::start(&tasks, &app.auth);
     }
     listener.serve(Arc::clone(&app), acceptor, config.limits.clone(), &tasks, metrics);
-    Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, _opened: opened })
+    Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, opened })
 }
 
 /// The default address is for convenience: if somebody has it, that is said and the server goes on without.

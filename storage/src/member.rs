@@ -173,7 +173,7 @@ pub(crate) async fn commit(
         && let Some(other) = sibling(repository, &found.value.repository)
         && share(store, target, &other, digest, deadline).await?.is_some()
     {
-        return give_up(store, repository, new.x, &[digest.clone()], Some(new.sid)).await;
+        return give_up(store, repository, new.x, std::slice::from_ref(digest), Some(new.sid)).await;
     }
 
     deadline.check(store)?;
@@ -210,7 +210,7 @@ pub(crate) async fn commit(
             Ok(()) => {
                 ours = present.value.x == member.x;
                 if !ours {
-                    give_up(store, repository, new.x, &[digest.clone()], Some(new.sid)).await?;
+                    give_up(store, repository, new.x, std::slice::from_ref(digest), Some(new.sid)).await?;
                 }
                 break;
             }

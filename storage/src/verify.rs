@@ -72,7 +72,7 @@ pub async fn everything(store: &Store, found: &mut (dyn FnMut(Problem) + Send)) 
 }
 
 impl Walk<'_> {
-    fn problem(&mut self, place: impl ToString, what: impl Into<String>) {
+    fn problem(&mut self, place: &(impl ToString + ?Sized), what: impl Into<String>) {
         self.report.problems += 1;
         (self.found)(Problem { place: place.to_string(), what: what.into() });
     }

@@ -1,6 +1,8 @@
 //! The engine over in-memory stores that fail on command: what was acknowledged is there, what was not can be resumed, and
 //! nothing half-written is readable, whichever call dies.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a suite of tests")]
+
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt};
@@ -291,7 +293,7 @@ async fn dies_at(world: World, on_records: bool, step: u64, data: &[u8]) -> bool
     .await;
     faults.heal();
     // Whoever held the claim is dead; where the document holds it, others wait for its end.
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     match world.content(&world.readable(), &digest).await {
         Ok(read) => assert_eq!(read, data, "step {step}"),
         Err(Error::NoBlob | Error::NoRepository) => assert!(first.is_err(), "step {step}: acknowledged and gone"),

@@ -9,8 +9,8 @@ async fn an_account_made_anew_accepts_nothing_of_its_predecessor() {
     let key = world.auth.authenticate_api(Some(secret.reveal()), HERE).await.unwrap();
     let minted = world.mint(&key, "acme", push()).await;
     let token = world.token(&minted, &["repository:acme/x:pull,push"]).await;
-    let patterns = PublicDocument { patterns: vec!["acme/**".into()] };
-    world.auth.set_public(&Actor::Store, &acme, &patterns).await.unwrap();
+    let patterns = PublicDocument { patterns: vec!["acme/**".into()], rev: 0 };
+    world.auth.set_public(&Actor::Store, &acme, &patterns, None).await.unwrap();
     let before = world.auth.get_account(&Actor::Store, &acme).await.unwrap();
 
     world.auth.delete_account(&Actor::Store, &acme, None).await.unwrap();
@@ -60,7 +60,7 @@ async fn only_the_operator_keeps_accounts() {
     let names: Vec<_> = listed.items.iter().map(|account| account.name.as_str()).collect();
     assert_eq!(names, ["acme", "beta", "gamma"]);
     assert!(denied(world.auth.create_key(&operator, &name("acme"), &NewKey::default()).await.unwrap_err()));
-    let put = world.auth.set_public(&operator, &name("acme"), &PublicDocument::default()).await;
+    let put = world.auth.set_public(&operator, &name("acme"), &PublicDocument::default(), None).await;
     assert!(denied(put.unwrap_err()));
 }
 
@@ -117,8 +117,8 @@ async fn public_patterns_are_the_account_s_own() {
     let world = World::new().await;
     let (_, narrow) = world.key("acme", NewKey { repositories: vec!["acme/web/*".into()], ..NewKey::default() }).await;
     let set = async |who: &Actor, patterns: &[&str]| {
-        let document = PublicDocument { patterns: patterns.iter().map(|&p| p.to_owned()).collect() };
-        world.auth.set_public(who, &name("acme"), &document).await
+        let document = PublicDocument { patterns: patterns.iter().map(|&p| p.to_owned()).collect(), rev: 0 };
+        world.auth.set_public(who, &name("acme"), &document, None).await
     };
     assert_eq!(fields(&set(&Actor::Store, &["acme/x", "beta/x"]).await.unwrap_err()), ["/patterns/1"]);
     assert_eq!(fields(&set(&narrow, &["acme/**"]).await.unwrap_err()), ["/patterns/0"]);

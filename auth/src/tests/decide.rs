@@ -182,8 +182,8 @@ async fn what_is_public_is_read_by_nobody_and_by_every_good_credential() {
     let world = World::new().await;
     let (_, acme) = world.owner("acme").await;
     let (_, beta) = world.owner("beta").await;
-    let patterns = PublicDocument { patterns: vec!["acme/open/*".into()] };
-    world.auth.set_public(&acme, &name("acme"), &patterns).await.unwrap();
+    let patterns = PublicDocument { patterns: vec!["acme/open/*".into()], rev: 0 };
+    world.auth.set_public(&acme, &name("acme"), &patterns, None).await.unwrap();
     let there = "acme/open/x";
 
     assert_eq!(outcomes(&world.nobody(there).await, there), ["yes", "401", "401"]);
@@ -207,7 +207,7 @@ async fn what_is_public_is_read_by_nobody_and_by_every_good_credential() {
     assert_eq!(outcomes(&who, there), ["yes", "401 it", "401 it"]);
     assert!(matches!(authorize_ping(&who), Err(Refusal::Unauthenticated(None))));
 
-    world.auth.set_public(&acme, &name("acme"), &PublicDocument::default()).await.unwrap();
+    world.auth.set_public(&acme, &name("acme"), &PublicDocument::default(), None).await.unwrap();
     assert_eq!(outcomes(&world.bearer(&token.token, there).await.unwrap(), there), ["401 it"; 3]);
     assert_eq!(outcomes(&world.nobody(there).await, there), ["401"; 3]);
 }
@@ -215,8 +215,8 @@ async fn what_is_public_is_read_by_nobody_and_by_every_good_credential() {
 #[tokio::test]
 async fn another_process_sees_what_went_private_within_the_bound() {
     let world = World::new().await;
-    let patterns = PublicDocument { patterns: vec!["acme/**".into()] };
-    world.auth.set_public(&Actor::Store, &name("acme"), &patterns).await.unwrap();
+    let patterns = PublicDocument { patterns: vec!["acme/**".into()], rev: 0 };
+    world.auth.set_public(&Actor::Store, &name("acme"), &patterns, None).await.unwrap();
     let other = world.sibling(settings()).await.unwrap();
     let there = repo("acme/x");
     let reads = async || {
@@ -224,7 +224,7 @@ async fn another_process_sees_what_went_private_within_the_bound() {
         authorize::<Pull>(&who, &there).is_ok()
     };
     assert!(reads().await);
-    world.auth.set_public(&Actor::Store, &name("acme"), &PublicDocument::default()).await.unwrap();
+    world.auth.set_public(&Actor::Store, &name("acme"), &PublicDocument::default(), None).await.unwrap();
     world.pass(5);
     assert!(!reads().await);
 }

@@ -6,6 +6,7 @@ mod login;
 mod mint;
 mod render;
 mod revoke;
+mod right;
 mod token;
 mod upkeep;
 
@@ -168,7 +169,7 @@ fn every_call_may_move_between_threads() {
     movable(|auth| auth.issue(request(Presented::None, &[]), HERE));
     movable(|auth| auth.authenticate_api(None, HERE));
     movable(Auth::turn_signing_keys);
-    movable(|auth| async { auth.set_public(&Actor::Store, &name("acme"), &PublicDocument::default()).await });
+    movable(|auth| async { auth.set_public(&Actor::Store, &name("acme"), &PublicDocument::default(), None).await });
     movable(|auth| async { auth.mint(&Actor::Store, &name("acme"), &pull()).await });
     movable(|auth| async { auth.delete_account(&Actor::Store, &name("acme"), None).await });
     movable(|auth| async { auth.list_credentials(&Actor::Store, &name("acme"), &Page::default()).await });

@@ -1,6 +1,8 @@
 //! Every test through HTTP, in one binary; its tree mirrors the URLs and the promises.
 
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod clients;
@@ -9,8 +11,14 @@ mod cve;
 #[cfg(test)]
 mod distribution;
 #[cfg(test)]
+mod durability;
+#[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod secret;
+#[cfg(test)]
+mod start;
 #[cfg(test)]
 mod workspace;

@@ -1,7 +1,12 @@
 //! The rendered pull credential in the hands of the script that reads it (`fixtures/f3.sh`), under bash and dash.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use auth::{Auth, MintRequest, NewAccount};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use conformance::{
     Credential, Harness, Request,
     fixture::{self, Format},
@@ -9,6 +14,7 @@ use conformance::{
     push,
     tools::{self, Run},
 };
+use storage::backend::memory::MemoryRecords;
 
 const SHELLS: [&str; 2] = ["bash", "dash"];
 
@@ -105,4 +111,64 @@ async fn the_secret_holds_the_value_that_the_script_reads() {
     for wanted in ["apiVersion: v1", "kind: Secret", "type: kubernetes.io/dockerconfigjson", "name: hythe-acme"] {
         assert!(secret.lines().any(|line| line.trim() == wanted), "{wanted} in {secret}");
     }
+}
+
+/// Ten thousand renderings hold nothing that a shell, YAML or JSON would take for its own; one of each account goes
+/// through the real script in each shell.
+#[tokio::test]
+async fn no_rendering_is_misread() {
+    const HOSTS: [&str; 4] = ["registry.example", "registry.example:5443", "127.0.0.1:5080", "localhost:80"];
+    let clock = Arc::new(storage::clock::SystemClock::new());
+    let records = Arc::new(MemoryRecords::new(clock.clone()));
+    let auth = Auth::open(records, clock, auth::Settings::default()).await.unwrap();
+    let mut sampled = Vec::new();
+    for number in 0..50 {
+        let account = format!("{number}-vendor{}", "x".repeat(number % 20));
+        let new = NewAccount { name: account.clone(), display: String::new() };
+        auth.create_account(&auth::Actor::Store, &new).await.unwrap();
+        for turn in 0..200 {
+            let kind = if turn % 2 == 0 { "pull" } else { "push" };
+            let request = MintRequest { kind: kind.to_owned(), ..MintRequest::default() };
+            let minted = auth.mint(&auth::Actor::Store, &account.parse().unwrap(), &request).await.unwrap();
+            let name = HOSTS[turn % HOSTS.len()];
+            let host = auth::Host::new(name, true).unwrap();
+            let document = serde_json::to_value(minted.document(&host, &auth::SecretName::default())).unwrap();
+            let text = |field: &str| document[field].as_str().unwrap().to_owned();
+            let rendered = text("dockerconfigjson");
+            let expected = reads_plainly(&rendered, name, &text("username"), &text("password"));
+            if turn == number * 4 {
+                sampled.push((rendered, expected));
+            }
+        }
+    }
+    let values: String = sampled.iter().flat_map(|(rendered, _)| [rendered.as_str(), "\n"]).collect();
+    // The script as it is, many times in one shell; docker is a function that writes its arguments.
+    let many = "docker() { echo \"$@\"; }; while read -r D; do . \"$SCRIPT\" </dev/null; done";
+    let wanted: Vec<_> = sampled.iter().map(|(_, line)| line.as_str()).collect();
+    assert_eq!(wanted.len(), 50);
+    let run = |shell| {
+        let run = Run::new(shell).args(["-c", many]).env("SCRIPT", tools::file("fixtures/f3.sh"));
+        run.input(values.clone()).ok()
+    };
+    let (bash, dash) = tokio::join!(run("bash"), run("dash"));
+    assert_eq!(bash.stdout.lines().collect::<Vec<_>>(), wanted);
+    assert_eq!(dash.stdout.lines().collect::<Vec<_>>(), wanted);
+}
+
+/// Checks one rendering against the contract of the script, and gives the line that docker must be called with.
+fn reads_plainly(rendered: &str, host: &str, user: &str, password: &str) -> String {
+    let config = String::from_utf8(STANDARD.decode(rendered).unwrap()).unwrap();
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~:/-".contains(&b));
+    for value in [host, user, password] {
+        assert!(!value.is_empty() && plain(value), "{config}");
+    }
+    assert!(!config.contains([' ', '\\', '$', '`', '\n']), "{config}");
+    let json: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let pair = STANDARD.encode(format!("{user}:{password}"));
+    assert_eq!(
+        json,
+        serde_json::json!({"auths": {host: {"username": user, "password": password, "auth": pair}}}),
+        "one host, everything explicit"
+    );
+    format!("login {host} --username={user} --password={password}")
 }

@@ -145,7 +145,8 @@ async fn set(command: Set, clock: Arc<dyn Clock>) -> Result<(), Failure> {
         },
     };
     if let Some(patterns) = given(command.public) {
-        store.auth.set_public(&Actor::Store, &command.name, &PublicDocument { patterns }).await?;
+        let public = PublicDocument { patterns, ..PublicDocument::default() };
+        store.auth.set_public(&Actor::Store, &command.name, &public, None).await?;
     }
     let document = store.auth.change_account(&Actor::Store, &command.name, &change, None).await?;
     command.on.output.print(&document, |d| table(["ACCOUNT", "STATE", "CREATED", "DISPLAY"], &[row(d)]))?;

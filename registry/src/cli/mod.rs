@@ -12,6 +12,7 @@ mod output;
 mod serve;
 mod settings;
 mod store;
+mod verify;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -47,6 +48,8 @@ enum Command {
     /// Mint, list and end credentials, through a server or on the store
     #[command(subcommand)]
     Credential(credential::Credential),
+    /// Hash everything that is kept again, and report what is not as it was acknowledged
+    Verify(verify::Verify),
     /// Check or show the settings
     #[command(subcommand)]
     Config(config::Config),
@@ -149,6 +152,7 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::Key(command) => Box::pin(key::run(command, clock)).await,
             Command::OperatorKey(command) => Box::pin(operator_key::run(command, clock)).await,
             Command::Credential(command) => Box::pin(credential::run(command, clock)).await,
+            Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
             Command::Config(command) => config::run(&command),
         }
     });

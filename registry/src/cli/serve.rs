@@ -44,7 +44,12 @@ pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Fai
     if let Some(name) = first_account {
         Box::pin(welcome(&config, &running, &name)).await?;
     }
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        reason = running.failed() => {
+            return Err(Failure::Failed(format!("the store failed and the server ends, so that it is opened afresh: {reason}")));
+        }
+    };
     tracing::info!("{signal}: no new requests, waiting for those that run");
     let drained = tokio::select! {
         drained = running.shutdown() => drained,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use auth::{Auth, Listing, Page};
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
 use config::{Config, Log, Origin};
-use storage::{AccountName, Clock, Time};
+use storage::{AccountName, Clock, Store, Time};
+use tokio_util::task::TaskTracker;
 
 use super::{Failure, settings::Settings};
 use crate::{hosts, open, replica, telemetry};
@@ -27,6 +28,22 @@ impl OnStore {
         let opened = open::store(&config.store, false, Arc::clone(&clock)).await?;
         let auth = open::auth(&opened, &config, Arc::clone(&clock)).await?;
         Ok(Self { auth, config, clock, opened })
+    }
+
+    /// The store itself, for the commands that read all of it.
+    pub(super) fn store(&self) -> Store {
+        let settings = storage::Settings {
+            read_only: true,
+            sparse_manifests: self.config.server.sparse_manifests,
+            ..storage::Settings::default()
+        };
+        let (records, bytes) = (Arc::clone(&self.opened.records), Arc::clone(&self.opened.bytes));
+        Store::new(records, bytes, Arc::clone(&self.clock), self.auth.upload_keys(), settings, TaskTracker::new())
+    }
+
+    /// What the records' own check finds wrong.
+    pub(super) async fn integrity(&self) -> Result<Vec<String>, storage::Error> {
+        self.opened.integrity().await
     }
 
     /// The host that logins are rendered for.

@@ -47,6 +47,11 @@ impl<'a> Query<'a> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_ref())
     }
 
+    /// The names of the parameters.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_ref())
+    }
+
     /// The first value of a parameter, parsed; a bad one is an error with `code`.
     pub(crate) fn parsed<T: std::str::FromStr<Err = storage::NameError>>(
         &self,

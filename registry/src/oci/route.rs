@@ -340,9 +340,8 @@ fn repository_path(method: &Method, rest: &str) -> Result<Operation, RouteError>
     let last = last.replace("%3A", ":").replace("%3a", ":");
     if let Some(raw) = head.strip_suffix("/manifests") {
         let name = name(raw)?;
-        let reference = last.parse().map_err(|error| match last.contains(':') {
-            true => RouteError::Digest(error),
-            false => RouteError::Reference(error),
+        let reference = last.parse().map_err(|error| {
+            if last.contains(':') { RouteError::Digest(error) } else { RouteError::Reference(error) }
         })?;
         return match *method {
             Method::GET => Ok(Operation::ManifestGet(name, reference)),

@@ -1,32 +1,45 @@
-//! TLS of the public listener: one certificate from PEM files, HTTP/2 or HTTP/1.1 by ALPN.
+//! TLS of the public listener: certificates from PEM files, chosen by the name that a client asks for (SNI), read again when they
+//! change; HTTP/2 or HTTP/1.1 by ALPN.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use config::TlsFiles;
+use config::{Tls, TlsFiles};
+use parking_lot::RwLock;
 use rustls::{
     ServerConfig,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
 };
 use tokio_rustls::TlsAcceptor;
+use webpki::EndEntityCert;
+
+use super::shutdown::Tasks;
+
+/// How often files are looked at: a certificate is renewed days before it ends.
+const LOOK: Duration = Duration::from_mins(1);
 
 /// Certificate files that cannot be used. One line with the way out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file cannot be read or is no PEM.
-    #[error("{setting} {path}: {problem}; name a PEM file with --{flag}")]
+    /// A file cannot be read or is not what it should be.
+    #[error("{path}: {problem}; check --tls-cert, --tls-key and --tls-dir")]
     File {
-        /// The setting.
-        setting: &'static str,
-        /// Its flag.
-        flag: &'static str,
-        /// The file.
+        /// The file or folder.
         path: String,
         /// What is wrong with it.
         problem: String,
     },
     /// Certificate and key are no pair, or of a kind that cannot be used.
-    #[error("tls_cert {certificate} and tls_key {key}: {source}; name a certificate and its own key")]
+    #[error("{certificate} and {key}: {source}; name a certificate and its own key")]
     Pair {
         /// The certificate's file.
         certificate: String,
@@ -35,35 +48,140 @@ pub enum Error {
         /// What rustls says.
         source: rustls::Error,
     },
+    /// This build cannot speak TLS as it is configured.
+    #[error("TLS cannot be set up")]
+    Setup(#[from] rustls::Error),
 }
 
-/// Reads the files and makes ready to shake hands.
-pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Error> {
-    let file =
-        |setting, flag, path: &Path, problem| Error::File { setting, flag, path: path.display().to_string(), problem };
-    let certificate = |problem| file("tls_cert", "tls-cert", &files.certificate, problem);
+/// The certificates that are served now.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    tls: Tls,
+    provider: Arc<CryptoProvider>,
+    table: Arc<Table>,
+}
+
+#[derive(Default)]
+struct Table(RwLock<Chosen>);
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Table").field(&self.0.read().by_name.keys().collect::<Vec<_>>()).finish()
+    }
+}
+
+#[derive(Default)]
+struct Chosen {
+    by_name: HashMap<String, Arc<CertifiedKey>>,
+    fallback: Option<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for Table {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let chosen = self.0.read();
+        let by_name = hello.server_name().and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            let wildcard = || name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+            chosen.by_name.get(&name).or_else(|| chosen.by_name.get(&wildcard()?))
+        });
+        by_name.or(chosen.fallback.as_ref()).cloned()
+    }
+}
+
+impl Certificates {
+    /// Reads every file.
+    pub fn load(tls: Tls) -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let chosen = choose(&tls, &provider)?;
+        Ok(Self { tls, provider, table: Arc::new(Table(RwLock::new(chosen))) })
+    }
+
+    /// What shakes hands with them.
+    pub fn acceptor(&self) -> Result<TlsAcceptor, Error> {
+        let table: Arc<dyn ResolvesServerCert> = Arc::clone(&self.table) as _;
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(table);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Reads the files again; what cannot be used leaves the certificates as they are. Blocks.
+    pub fn refresh(&self) -> Result<(), Error> {
+        let fresh = choose(&self.tls, &self.provider)?;
+        *self.table.0.write() = fresh;
+        Ok(())
+    }
+
+    /// Reads the files again every minute until the order to stop.
+    pub fn keep_fresh(self, tasks: &Tasks) {
+        let stop = tasks.stop().clone();
+        tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = stop.cancelled() => break,
+                }
+                let certificates = self.clone();
+                if let Ok(Err(error)) = tokio::task::spawn_blocking(move || certificates.refresh()).await {
+                    tracing::warn!("certificates stay as they are: {}", crate::telemetry::chain(&error));
+                }
+            }
+        });
+    }
+}
+
+fn choose(tls: &Tls, provider: &CryptoProvider) -> Result<Chosen, Error> {
+    let mut chosen = Chosen::default();
+    if let Some(folder) = &tls.folder {
+        for files in pairs(folder)? {
+            let key = Arc::new(pair(&files, provider)?);
+            for name in names(&key) {
+                chosen.by_name.insert(name, Arc::clone(&key));
+            }
+            chosen.fallback.get_or_insert(key);
+        }
+    }
+    if let Some(files) = &tls.pair {
+        chosen.fallback = Some(Arc::new(pair(files, provider)?));
+    }
+    Ok(chosen)
+}
+
+/// The pairs of a folder in the order of their names: `NAME.crt` or `NAME.pem` with `NAME.key`.
+fn pairs(folder: &Path) -> Result<Vec<TlsFiles>, Error> {
+    let problem = |problem: String| Error::File { path: folder.display().to_string(), problem };
+    let read = || -> io::Result<Vec<PathBuf>> { std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect() };
+    let mut paths = read().map_err(|error| problem(error.to_string()))?;
+    paths.sort();
+    let certificates = paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "crt" || e == "pem"));
+    let pairs: Vec<_> =
+        certificates.map(|certificate| TlsFiles { key: certificate.with_extension("key"), certificate }).collect();
+    if pairs.is_empty() { Err(problem("it holds no NAME.crt".to_owned())) } else { Ok(pairs) }
+}
+
+fn pair(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
+    let file = |path: &Path, problem| Error::File { path: path.display().to_string(), problem };
+    let certificate = |problem| file(&files.certificate, problem);
     let chain = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| certificate(describe(&e, "certificate")))?;
     if chain.is_empty() {
         return Err(certificate("it holds no certificate".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|e| file("tls_key", "tls-key", &files.key, describe(&e, "private key")))?;
-    let pair = |source| Error::Pair {
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| file(&files.key, describe(&e, "private key")))?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|source| Error::Pair {
         certificate: files.certificate.display().to_string(),
         key: files.key.display().to_string(),
         source,
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(pair)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(pair)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    })
+}
+
+/// The names that a certificate is for, as clients ask for them.
+fn names(key: &CertifiedKey) -> Vec<String> {
+    let parsed = key.end_entity_cert().ok().and_then(|der| EndEntityCert::try_from(der).ok());
+    parsed.map(|cert| cert.valid_dns_names().map(str::to_ascii_lowercase).collect()).unwrap_or_default()
 }
 
 fn describe(error: &pem::Error, what: &str) -> String {

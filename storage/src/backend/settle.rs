@@ -22,7 +22,10 @@ fn head(body: &[u8]) -> Option<Head> {
 /// `ambiguous`: an earlier request with this body may have been applied, so a record that has moved on too far to tell is
 /// [`Error::Unknown`]. Otherwise the refusal that led here was the only answer and stands.
 pub(super) fn settle(body: &Body, stored: Option<&Found>, ambiguous: bool) -> Result<Version, Error> {
-    let Some(stored) = stored else { return Err(Error::Conflict) };
+    let Some(stored) = stored else {
+        let gone = || Error::unknown("the record is gone; nobody can tell whether this write came before");
+        return Err(if ambiguous { gone() } else { Error::Conflict });
+    };
     if head(&stored.body).is_some_and(|head| head.nonce == body.nonce) {
         return Ok(stored.version.clone());
     }

@@ -40,6 +40,10 @@ pub const CHUNK_MIN: u64 = 5 << 20;
 const SMALL_CHUNKS: u32 = 64;
 
 /// The hash of what was received, here or on its blocking thread.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it moves between here and the thread with every buffer; a box would be one more allocation each"
+)]
 enum Hashing {
     Idle(Hasher),
     Running(JoinHandle<Hasher>),
@@ -132,14 +136,13 @@ impl Writer {
         found: Option<Document<Session>>,
     ) -> Result<Self, Error> {
         let account = target.repository().account();
-        let document = match found {
-            Some(found) => found,
-            None => {
-                let x = DataId::random(account);
-                let saved = store.bytes().begin(&x, false, incoming.length).await?;
-                let new = new_session(target, id, &x, saved, State::Open, &intent);
-                lost_means_gap(record::create(store.records(), &key, new).await, 0)?
-            }
+        let document = if let Some(found) = found {
+            found
+        } else {
+            let x = DataId::random(account);
+            let saved = store.bytes().begin(&x, false, incoming.length).await?;
+            let new = new_session(target, id, &x, saved, State::Open, &intent);
+            lost_means_gap(record::create(store.records(), &key, new).await, 0)?
         };
         let have = document.value.offset;
         let x = document.value.data(account)?;

@@ -18,12 +18,14 @@ struct BadKey {
     refused_at_login: bool,
     /// What the registry says.
     says: &'static str,
+    /// What a client says of a `HEAD` that was refused, where there is no text to show.
+    status: &'static str,
 }
 
 /// The four keys that must not open `acme`.
 async fn bad_keys(harness: &Harness) -> [BadKey; 4] {
     let acme = harness.account("acme").await;
-    let dead = |credential, says| BadKey { credential, refused_at_login: true, says };
+    let dead = |credential, says| BadKey { credential, refused_at_login: true, says, status: "401" };
     [
         dead(acme.push().await.with_wrong_password(), "user name or password is wrong, expired or revoked"),
         dead(acme.expired().await, "this credential expired at"),
@@ -32,6 +34,7 @@ async fn bad_keys(harness: &Harness) -> [BadKey; 4] {
             credential: harness.account("stranger").await.push_delete().await,
             refused_at_login: false,
             says: "this credential is for stranger/**; acme/",
+            status: "403",
         },
     ]
 }

@@ -54,7 +54,9 @@ async fn oras_go_is_refused_with_every_bad_key() {
             login.ok().await;
         }
         go(&bad.credential).args(["pull", &remote]).arg(harness.scratch("nowhere")).fails().await.says(bad.says);
-        go(&bad.credential).args(["push", &remote]).arg(&file).fails().await.says(bad.says);
+        // A push begins with HEAD, whose refusal has no text; a dead key fails at /token before it, which has.
+        let push = go(&bad.credential).args(["push", &remote]).arg(&file).fails().await;
+        push.says(if bad.refused_at_login { bad.says } else { bad.status });
     }
 }
 

@@ -66,13 +66,15 @@ async fn podman_is_refused_with_every_bad_key() {
     podman(&harness).args(["push", "--tls-verify=false", &reference]).ok().await;
     for bad in bad_keys(&harness).await {
         if bad.refused_at_login {
-            login(&harness, &bad.credential).fails().await.says(bad.says);
+            login(&harness, &bad.credential).fails().await.says("invalid username/password");
         } else {
             login(&harness, &bad.credential).ok().await;
         }
         let pair = format!("{}:{}", bad.credential.username, bad.credential.password);
         let creds = ["--tls-verify=false", "--creds", &pair, &reference];
         podman(&harness).arg("pull").args(creds).fails().await.says(bad.says);
-        podman(&harness).arg("push").args(creds).fails().await.says(bad.says);
+        // A push begins with HEAD, whose refusal has no text; a dead key fails at /token before it, which has.
+        let push = podman(&harness).arg("push").args(creds).fails().await;
+        push.says(if bad.refused_at_login { bad.says } else { bad.status });
     }
 }

@@ -57,13 +57,15 @@ async fn skopeo_is_refused_with_every_bad_key() {
     let remote = format!("docker://{}/acme/skopeo/private:v1", harness.host());
     for bad in bad_keys(&harness).await {
         if bad.refused_at_login {
-            login(&harness, &bad.credential).fails().await.says(bad.says);
+            login(&harness, &bad.credential).fails().await.says("invalid username/password");
         } else {
             login(&harness, &bad.credential).ok().await;
         }
         let pair = format!("{}:{}", bad.credential.username, bad.credential.password);
         let nowhere = format!("dir:{}", harness.scratch("nowhere").display());
         copy(&harness, &remote, &nowhere).args(["--src-creds", &pair]).fails().await.says(bad.says);
-        copy(&harness, &layout, &remote).args(["--dest-creds", &pair]).fails().await.says(bad.says);
+        // A push begins with HEAD, whose refusal has no text; a dead key fails at /token before it, which has.
+        let push = copy(&harness, &layout, &remote).args(["--dest-creds", &pair]).fails().await;
+        push.says(if bad.refused_at_login { bad.says } else { bad.status });
     }
 }

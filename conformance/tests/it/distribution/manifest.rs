@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use conformance::{
-    Caller, Request,
+    Actor, Caller, Harness, Request, Store,
     fixture::{self, Algorithm, Bundle, Content, Format, Image, hostile, media},
     push,
 };
@@ -73,7 +73,7 @@ async fn a_manifest_above_the_limit_is_refused() {
     }
     let put = push::manifest_request(REPOSITORY, "large", bundle.root());
     let refused = vendor.send(put).await.refused(413, "MANIFEST_INVALID");
-    assert!(refused.message().contains("8 MiB"), "the limit is named: {}", refused.message());
+    assert!(refused.message().contains("8388608"), "the limit is named: {}", refused.message());
     vendor.send(Request::get(manifest_path("large"))).await.expect(404);
 }
 
@@ -146,6 +146,28 @@ async fn a_layer_that_may_lie_elsewhere_need_not_be_pushed() {
     layer["urls"] = json!(["https://store.example.com/blobs/1"]);
     let image = Image { seed: "foreign", absent_layers: vec![layer], ..Image::default() }.build();
     round_trip(&vendor, "foreign", &image).await;
+}
+
+/// end-7a: an image whose layers are not there cannot be pulled, so it is refused; unless the operator takes such images.
+#[tokio::test]
+async fn an_image_without_its_layers_is_refused_unless_the_operator_takes_it() {
+    let sparse = Image {
+        seed: "layers to come",
+        absent_layers: vec![Content::random(Algorithm::Sha256, "absent layer", 10).descriptor()],
+        ..Image::default()
+    }
+    .build();
+    let (_harness, vendor) = registry().await;
+    for blob in &sparse.blobs {
+        push::blob(&vendor, REPOSITORY, blob).await;
+    }
+    let put = push::manifest_request(REPOSITORY, "sparse", sparse.root());
+    vendor.send(put).await.refused(404, "MANIFEST_BLOB_UNKNOWN");
+    vendor.send(Request::get(manifest_path("sparse"))).await.refused(404, "MANIFEST_UNKNOWN");
+
+    let willing = Harness::with(Store::Local, &["--sparse-manifests"]).await;
+    let vendor = willing.account("acme").await.actor(Actor::PushDelete).await;
+    round_trip(&vendor, "sparse", &sparse).await;
 }
 
 /// end-7a: an index may name platforms that were not pushed.

@@ -183,8 +183,8 @@ impl World {
     pub(super) async fn create(&self, account: &str) {
         let new = NewAccount { name: account.to_owned(), display: String::new() };
         self.auth().create_account(&Actor::Store, &new).await.unwrap();
-        let public = PublicDocument { patterns: vec![format!("{account}/open/*")] };
-        self.auth().set_public(&Actor::Store, &name(account), &public).await.unwrap();
+        let public = PublicDocument { patterns: vec![format!("{account}/open/*")], ..PublicDocument::default() };
+        self.auth().set_public(&Actor::Store, &name(account), &public, None).await.unwrap();
     }
 
     pub(super) async fn delete(&self, account: &str) {

@@ -1,86 +1,115 @@
-use std::{path::PathBuf, sync::Arc};
-
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{ServerName, pem::PemObject},
 };
+use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 
 use super::*;
 
-// Made for these tests, for localhost, and good for nothing else.
+// Made for these tests, for localhost and *.other.test, and good for nothing else.
 const CERTIFICATE: &[u8] = include_bytes!("cert.pem");
 const KEY: &[u8] = include_bytes!("key.pem");
+const OTHER_CERTIFICATE: &[u8] = include_bytes!("other-cert.pem");
+const OTHER_KEY: &[u8] = include_bytes!("other-key.pem");
 
-struct Files(tempfile::TempDir);
-
-impl Files {
-    #[expect(clippy::disallowed_methods, reason = "a test of the TLS loader needs files")]
-    fn new(certificate: &[u8], key: &[u8]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("cert.pem"), certificate).unwrap();
-        std::fs::write(folder.path().join("key.pem"), key).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn files(&self) -> TlsFiles {
-        TlsFiles { certificate: self.path("cert.pem"), key: self.path("key.pem") }
-    }
+#[expect(clippy::disallowed_methods, reason = "a test of the TLS loader needs files")]
+fn put(folder: &TempDir, name: &str, content: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    path
 }
 
-async fn spoken(offers: &[&[u8]]) -> Option<Vec<u8>> {
-    let files = Files::new(CERTIFICATE, KEY);
-    let acceptor = acceptor(&files.files()).unwrap();
+fn one(folder: &TempDir, certificate: &[u8], key: &[u8]) -> Tls {
+    let pair = TlsFiles { certificate: put(folder, "cert.pem", certificate), key: put(folder, "key.pem", key) };
+    Tls { pair: Some(pair), folder: None }
+}
+
+/// Shakes hands, asking for `name` and offering protocols: the certificate that was shown, and the protocol that was chosen.
+async fn shake(certificates: &Certificates, name: &str, offers: &[&[u8]]) -> (Vec<u8>, Option<Vec<u8>>) {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(CERTIFICATE).unwrap()).unwrap();
+    for certificate in [CERTIFICATE, OTHER_CERTIFICATE] {
+        roots.add(CertificateDer::from_pem_slice(certificate).unwrap()).unwrap();
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut client = builder.with_root_certificates(roots).with_no_client_auth();
     client.alpn_protocols = offers.iter().map(|offer| offer.to_vec()).collect();
     let (near, far) = tokio::io::duplex(64 << 10);
-    let name = ServerName::try_from("localhost").unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
     let connector = TlsConnector::from(Arc::new(client));
+    let acceptor = certificates.acceptor().unwrap();
     let (client, server) = tokio::join!(connector.connect(name, near), acceptor.accept(far));
-    client.unwrap();
-    server.unwrap().get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
+    let shown = client.unwrap().get_ref().1.peer_certificates().unwrap()[0].to_vec();
+    (shown, server.unwrap().get_ref().1.alpn_protocol().map(<[u8]>::to_vec))
+}
+
+fn der(pem: &[u8]) -> Vec<u8> {
+    CertificateDer::from_pem_slice(pem).unwrap().to_vec()
 }
 
 #[tokio::test]
 async fn http_2_is_chosen_by_who_offers_it_and_http_1_by_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::load(one(&folder, CERTIFICATE, KEY)).unwrap();
+    let spoken = async |offers| shake(&certificates, "localhost", offers).await.1;
     assert_eq!(spoken(&[b"http/1.1", b"h2"]).await.as_deref(), Some(&b"h2"[..]));
     assert_eq!(spoken(&[b"http/1.1"]).await.as_deref(), Some(&b"http/1.1"[..]));
     assert_eq!(spoken(&[]).await, None);
 }
 
-fn refused(files: &TlsFiles) -> String {
-    let Err(error) = acceptor(files) else { panic!("the files were taken") };
-    let text = error.to_string();
+#[tokio::test]
+async fn the_certificate_is_chosen_by_the_name_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [("a.crt", CERTIFICATE), ("a.key", KEY), ("b.crt", OTHER_CERTIFICATE), ("b.key", OTHER_KEY)]
+    {
+        put(&folder, name, content);
+    }
+    let tls = Tls { pair: None, folder: Some(folder.path().to_owned()) };
+    let certificates = Certificates::load(tls).unwrap();
+    assert_eq!(shake(&certificates, "localhost", &[]).await.0, der(CERTIFICATE));
+    assert_eq!(shake(&certificates, "Acme.other.test", &[]).await.0, der(OTHER_CERTIFICATE));
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_served_and_a_broken_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::load(one(&folder, OTHER_CERTIFICATE, OTHER_KEY)).unwrap();
+    one(&folder, CERTIFICATE, KEY);
+    certificates.refresh().unwrap();
+    assert_eq!(shake(&certificates, "localhost", &[]).await.0, der(CERTIFICATE));
+    one(&folder, b"", KEY);
+    assert!(certificates.refresh().is_err());
+    assert_eq!(shake(&certificates, "localhost", &[]).await.0, der(CERTIFICATE));
+}
+
+fn refused(tls: Tls) -> String {
+    let text = Certificates::load(tls).unwrap_err().to_string();
     assert!(!text.contains('\n'), "{text}");
     text
 }
 
 #[test]
-fn files_that_cannot_be_used_are_one_line_with_the_flag() {
+fn files_that_cannot_be_used_are_one_line_with_the_way_out() {
     let absent = TlsFiles { certificate: "/nonexistent/cert.pem".into(), key: "/nonexistent/key.pem".into() };
-    let text = refused(&absent);
-    assert!(text.starts_with("tls_cert /nonexistent/cert.pem: No such file"), "{text}");
-    assert!(text.ends_with("; name a PEM file with --tls-cert"), "{text}");
+    let text = refused(Tls { pair: Some(absent), folder: None });
+    assert!(text.starts_with("/nonexistent/cert.pem: No such file"), "{text}");
+    assert!(text.ends_with("; check --tls-cert, --tls-key and --tls-dir"), "{text}");
 
-    let text = refused(&Files::new(KEY, KEY).files());
+    let folder = tempfile::tempdir().unwrap();
+    let text = refused(Tls { pair: None, folder: Some(folder.path().to_owned()) });
+    assert!(text.contains(": it holds no NAME.crt; "), "{text}");
+    let text = refused(one(&folder, KEY, KEY));
     assert!(text.contains("cert.pem: it holds no certificate; "), "{text}");
-    let text = refused(&Files::new(CERTIFICATE, CERTIFICATE).files());
-    assert!(text.contains("key.pem: it holds no private key; ") && text.ends_with("--tls-key"), "{text}");
-    let text = refused(&Files::new(b"-----BEGIN CERTIFICATE-----\nnonsense", KEY).files());
+    let text = refused(one(&folder, CERTIFICATE, CERTIFICATE));
+    assert!(text.contains("key.pem: it holds no private key; "), "{text}");
+    let text = refused(one(&folder, b"-----BEGIN CERTIFICATE-----\nnonsense", KEY));
     assert!(text.contains("cert.pem: not PEM: "), "{text}");
 }
 
 #[test]
 fn a_key_of_another_certificate_is_refused() {
-    let other = include_bytes!("other.pem");
-    let text = refused(&Files::new(CERTIFICATE, other).files());
+    let folder = tempfile::tempdir().unwrap();
+    let text = refused(one(&folder, CERTIFICATE, OTHER_KEY));
     assert!(text.ends_with("; name a certificate and its own key"), "{text}");
 }

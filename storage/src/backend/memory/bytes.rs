@@ -324,8 +324,14 @@ impl Append for Writer {
                 kept = Some(data);
             }
         }
-        let offset = if end { self.offset() } else { self.durable };
-        Ok(Checkpoint { saved: self.stand.save()?, offset, tail: kept })
+        if end {
+            return Ok(Checkpoint { saved: self.stand.save()?, offset: self.offset(), tail: kept });
+        }
+        let mut whole = self.stand.clone();
+        if let Stand::Multipart { tail, .. } = &mut whole {
+            *tail = None;
+        }
+        Ok(Checkpoint { saved: whole.save()?, offset: self.durable, tail: None })
     }
 
     async fn finish(&mut self, size: u64) -> Result<(), Error> {

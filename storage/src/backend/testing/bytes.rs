@@ -165,6 +165,13 @@ async fn a_killed_upload_goes_on_where_it_was_saved(store: &dyn Bytes) {
     writer.append(content(97, 2 * border)).await.unwrap();
     drop(writer);
 
+    // Killed after a heartbeat that had nothing new to save.
+    let mut writer = store.open(&x, &saved.saved, saved.offset, saved.tail.clone()).await.unwrap();
+    let beat = writer.checkpoint(false).await.unwrap();
+    drop(writer);
+    let at = usize::try_from(beat.offset).unwrap();
+    let saved = visit(store, &x, &beat, &data.slice(at..cut)).await;
+
     let end = visit(store, &x, &saved, &data.slice(cut..)).await;
     // Killed between the end and the commit, which needs no tail.
     let bare = Checkpoint { tail: None, ..end.clone() };

@@ -1,0 +1,142 @@
+//! What each call of the API needs of who makes it: one table, decided from the key and the account's name alone.
+
+use storage::AccountName;
+
+use crate::{
+    decide::thawed,
+    installation::Auth,
+    principal::{Actor, KeyHolder},
+    refusal::{Reason, Refusal},
+    role::Role,
+};
+
+/// What a call does to accounts, keys and credentials. Closed: a new call does not compile until its row is filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Right {
+    /// To list the accounts.
+    ListAccounts,
+    /// To make and delete accounts.
+    KeepAccounts,
+    /// To read an account.
+    ReadAccount,
+    /// To change an account.
+    ChangeAccount,
+    /// To read what is public in an account.
+    ReadPublic,
+    /// To say what is public in an account.
+    SetPublic,
+    /// To read access keys, without their secrets.
+    ReadKeys,
+    /// To make access keys.
+    MakeKeys,
+    /// To retire and revoke access keys.
+    EndKeys,
+    /// To read credentials, without their secrets.
+    ReadCredentials,
+    /// To mint credentials.
+    Mint,
+    /// To revoke credentials.
+    EndCredentials,
+}
+
+/// What a right does, where a retired key or a read-only account makes a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Reads,
+    /// Goes on while the account is read-only, so that its pulls do; not with a retired key.
+    Mints,
+    /// Always goes on.
+    Ends,
+    /// Neither with a retired key nor while the account is read-only.
+    Writes,
+}
+
+impl Right {
+    /// Every right.
+    pub const ALL: [Self; 12] = [
+        Self::ListAccounts,
+        Self::KeepAccounts,
+        Self::ReadAccount,
+        Self::ChangeAccount,
+        Self::ReadPublic,
+        Self::SetPublic,
+        Self::ReadKeys,
+        Self::MakeKeys,
+        Self::EndKeys,
+        Self::ReadCredentials,
+        Self::Mint,
+        Self::EndCredentials,
+    ];
+
+    /// The roles whose access keys have it, in their own account.
+    pub const fn roles(self) -> &'static [Role] {
+        use Role::{Installer, Owner, Publisher, Viewer};
+        match self {
+            Self::ListAccounts | Self::KeepAccounts => &[],
+            Self::ChangeAccount | Self::SetPublic | Self::MakeKeys | Self::EndKeys => &[Owner],
+            Self::ReadKeys => &[Owner, Viewer],
+            Self::ReadAccount | Self::ReadPublic | Self::ReadCredentials => &[Owner, Publisher, Viewer],
+            Self::Mint | Self::EndCredentials => &[Owner, Publisher, Installer],
+        }
+    }
+
+    /// Whether an operator key has it, in every account.
+    pub const fn operator(self) -> bool {
+        match self {
+            Self::ListAccounts | Self::KeepAccounts | Self::ReadAccount | Self::ChangeAccount => true,
+            Self::ReadPublic
+            | Self::SetPublic
+            | Self::ReadKeys
+            | Self::MakeKeys
+            | Self::EndKeys
+            | Self::ReadCredentials
+            | Self::Mint
+            | Self::EndCredentials => false,
+        }
+    }
+
+    const fn effect(self) -> Effect {
+        match self {
+            Self::ListAccounts | Self::ReadAccount | Self::ReadPublic | Self::ReadKeys | Self::ReadCredentials => {
+                Effect::Reads
+            }
+            Self::Mint => Effect::Mints,
+            Self::EndKeys | Self::EndCredentials => Effect::Ends,
+            Self::KeepAccounts | Self::ChangeAccount | Self::SetPublic | Self::MakeKeys => Effect::Writes,
+        }
+    }
+}
+
+impl Auth {
+    /// Whether an actor has a right in an account; `None` is a name that no account can have, or no name where none is needed.
+    /// Gives the access key behind the actor, if there is one. Reads nothing, so what exists and what does not look the same.
+    pub fn admit<'a>(
+        &self,
+        actor: &'a Actor,
+        right: Right,
+        account: Option<&AccountName>,
+    ) -> Result<Option<&'a KeyHolder>, Refusal> {
+        let key = match actor {
+            Actor::OperatorKey { .. } if !right.operator() => return Err(Refusal::Denied(Reason::Operator)),
+            Actor::OperatorKey { .. } if right.effect() == Effect::Writes && self.settings.read_only => {
+                return Err(Refusal::ReadOnly { account: None });
+            }
+            Actor::Store | Actor::OperatorKey { .. } => return Ok(None),
+            Actor::AccessKey(key) => key,
+        };
+        let somewhere = !right.roles().is_empty();
+        if somewhere && account != Some(key.account.name()) {
+            return Err(Refusal::Denied(Reason::OtherAccount { own: key.account.name().clone() }));
+        }
+        if !right.roles().contains(&key.role) {
+            return Err(Refusal::Denied(Reason::Role(key.role)));
+        }
+        if key.retired && matches!(right.effect(), Effect::Mints | Effect::Writes) {
+            return Err(Refusal::Denied(Reason::Retired));
+        }
+        if right.effect() == Effect::Writes {
+            thawed(key.frozen, &key.account)?;
+        }
+        Ok(Some(key))
+    }
+}
