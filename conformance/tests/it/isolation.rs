@@ -5,6 +5,7 @@
 //! `docs/isolation-matrix.md` shows. Of every answer its status, code, message and challenge are checked; of every refusal also
 //! that it is the same whatever exists, that it cost no storage call, and that it left the store as it was.
 
+mod api;
 mod counted;
 mod forged;
 mod oracle;
@@ -15,8 +16,13 @@ mod world;
 
 use std::collections::HashMap;
 
-use conformance::Answer;
-use registry::{access::Access, oci::route::OperationKind};
+use conformance::{Answer, Request};
+use http::Method;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use registry::{
+    access::Access,
+    oci::route::{self, OperationKind, RouteError},
+};
 
 use self::{
     oracle::{Place, Principal, Stage, Verdict, expected, served},
@@ -91,7 +97,7 @@ impl<'a> Cell<'a> {
         matches!(self.kind, OperationKind::BlobDelete | OperationKind::ManifestDelete) && self.stage == Stage::There
     }
 
-    async fn session(&self, world: &World, standing: &mut HashMap<String, String>) -> String {
+    async fn session(&self, world: &World, standing: &HashMap<String, String>) -> String {
         let repository = self.repository();
         let (account, _) = repository.split_once('/').unwrap();
         if self.kind.access() != Access::Upload {
@@ -139,7 +145,7 @@ async fn everybody_gets_what_is_theirs_and_nobody_else_does() {
         world.bring(stage).await;
         let standing = standing_sessions(&world, &visitors, stage).await;
         for cell in cells(&visitors, stage) {
-            ask(&world, &cell, &mut standing.clone(), &mut findings).await;
+            ask(&world, &cell, &standing, &mut findings).await;
         }
         world.quiet().await;
     }
@@ -149,6 +155,77 @@ async fn everybody_gets_what_is_theirs_and_nobody_else_does() {
     assert!(findings.refusals > 5_000 && findings.cells > findings.refusals, "the matrix has shrunk");
 }
 
+/// Paths and methods that are no operation: strangers are asked who they are, others are told so, and nobody reaches anything.
+#[tokio::test]
+async fn what_is_no_operation_reaches_nothing() {
+    const WORDS: [&str; 24] = [
+        "v2",
+        "acme",
+        "web",
+        "api",
+        "gamma",
+        "_catalog",
+        "tags",
+        "list",
+        "manifests",
+        "blobs",
+        "uploads",
+        "referrers",
+        "v1",
+        "latest",
+        "..",
+        ".",
+        "",
+        "%2e%2e",
+        "a%2fb",
+        "A",
+        "sha256:0",
+        "token",
+        "healthz",
+        "x",
+    ];
+    const METHODS: [Method; 7] =
+        [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::PATCH, Method::DELETE, Method::OPTIONS];
+    let world = World::new().await;
+    let visitors = visitor::all(&world).await;
+    world.bring(Stage::NoRepository).await;
+    world.bring(Stage::There).await;
+    let one = |principal| visitors.iter().find(|visitor| visitor.principal == principal).unwrap();
+    let (nobody, known) = (one(Principal::Nobody), one(Principal::DeleteBasic));
+    let mut random = StdRng::seed_from_u64(1);
+    let mut kinds = HashMap::<&str, u32>::new();
+    for _ in 0..10_000 {
+        let method = METHODS.choose(&mut random).unwrap();
+        let mut path = if random.random_bool(0.7) { "/v2/acme".to_owned() } else { String::new() };
+        for _ in 0..random.random_range(1..6) {
+            path = path + "/" + WORDS.choose(&mut random).unwrap();
+        }
+        let Err(error) = route::parse(method, &path) else { continue };
+        let (kind, stranger, told, code) = match error {
+            RouteError::NotFound { v2: true } => ("path", 401, 404, "UNSUPPORTED"),
+            RouteError::NotFound { v2: false } => ("path elsewhere", 404, 404, "UNSUPPORTED"),
+            RouteError::Method { v2: true, .. } => ("method", 401, 405, "UNSUPPORTED"),
+            RouteError::Method { v2: false, .. } => ("method elsewhere", 405, 405, "UNSUPPORTED"),
+            RouteError::Name(_) | RouteError::OneSegment(_) => ("name", 400, 400, "NAME_INVALID"),
+            RouteError::Reference(_) => ("reference", 400, 400, "TAG_INVALID"),
+            RouteError::Digest(_) => ("digest", 400, 400, "DIGEST_INVALID"),
+        };
+        *kinds.entry(kind).or_default() += 1;
+        let before = world.counted.listing();
+        world.counted.take();
+        for (visitor, status) in [(nobody, stranger), (known, told)] {
+            let request = Request::new(method.clone(), path.clone());
+            let answer = world.main.client.send(dress(&world, visitor, request)).await.expect(status);
+            if *method != Method::HEAD {
+                assert_eq!(answer.code(), if status == 401 { "UNAUTHORIZED" } else { code }, "{method} {path}");
+            }
+        }
+        assert_eq!(world.counted.take(), Vec::<String>::new(), "{method} {path}");
+        assert_eq!(world.counted.listing(), before, "{method} {path}");
+    }
+    assert!(kinds.len() == 7 && kinds.values().all(|&count| count > 1), "some kinds are rare: {kinds:?}");
+}
+
 /// An open session in every repository, for those who may not use it.
 async fn standing_sessions(world: &World, visitors: &[Visitor], stage: Stage) -> HashMap<String, String> {
     let mut standing = HashMap::new();
@@ -156,13 +233,17 @@ async fn standing_sessions(world: &World, visitors: &[Visitor], stage: Stage) ->
         for visitor in visitors {
             for place in Place::ALL {
                 let repository = World::repository(visitor.account, place);
-                // Nobody opens one where nothing can be written; a session of before is as good to be refused.
-                if [world::FROZEN, world::HALTED].contains(&visitor.account) && place != Place::Other {
-                    standing.insert(repository, world.foreign_session(visitor.account).await);
-                } else if !standing.contains_key(&repository) {
-                    let session = world.open_session(&repository).await;
-                    standing.insert(repository, session);
+                if standing.contains_key(&repository) {
+                    continue;
                 }
+                // Nobody opens one where nothing can be written; one of another repository is as good to be refused.
+                let closed = [world::FROZEN, world::HALTED].contains(&visitor.account) && place != Place::Other;
+                let session = if closed {
+                    world.foreign_session(visitor.account).await
+                } else {
+                    world.open_session(&repository).await
+                };
+                standing.insert(repository, session);
             }
         }
     }
@@ -171,7 +252,7 @@ async fn standing_sessions(world: &World, visitors: &[Visitor], stage: Stage) ->
     standing
 }
 
-async fn ask(world: &World, cell: &Cell<'_>, standing: &mut HashMap<String, String>, findings: &mut Findings) {
+async fn ask(world: &World, cell: &Cell<'_>, standing: &HashMap<String, String>, findings: &mut Findings) {
     let site = if cell.visitor.read_only { &world.read_only } else { &world.main };
     let repository = cell.repository();
     let count = request::count(cell.kind);

@@ -172,23 +172,46 @@ fn path(random: &mut StdRng) -> String {
     }
     for number in 0..random.random_range(0..4) {
         path.push(if number == 0 { '?' } else { '&' });
-        path += &format!("{}={}", one(random, &PARAMETERS), one(random, &VALUES));
+        path = path + one(random, &PARAMETERS) + "=" + one(random, &VALUES);
     }
     path
 }
 
+/// A request as a client would send it.
+fn right(random: &mut StdRng) -> (Method, Request) {
+    let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    let (method, tail) = match random.random_range(0..8) {
+        0 => (Method::GET, "manifests/latest".to_owned()),
+        1 => (Method::PUT, "manifests/latest".to_owned()),
+        2 => (Method::DELETE, "manifests/latest".to_owned()),
+        3 => (Method::GET, format!("blobs/{DIGEST}")),
+        4 => (Method::HEAD, format!("blobs/{DIGEST}")),
+        5 => (Method::POST, format!("blobs/uploads/?digest={DIGEST}")),
+        6 => (Method::POST, "blobs/uploads/".to_owned()),
+        _ => (Method::GET, "tags/list".to_owned()),
+    };
+    let mut request = Request::new(method.clone(), format!("/v2/acme/fuzz/x/{tail}"));
+    if method == Method::PUT {
+        request = request.header("Content-Type", "application/vnd.oci.image.index.v1+json").body(index);
+    }
+    (method, request)
+}
+
 fn request(random: &mut StdRng, callers: &[Option<String>]) -> (Request, bool) {
+    if random.random_bool(0.2) {
+        let (method, mut request) = right(random);
+        if random.random_bool(0.5) {
+            request = request.header(one(random, &HEADERS), one(random, &HEADER_VALUES));
+        }
+        return (dressed(random, request, callers), method == Method::HEAD);
+    }
     let method = METHODS.choose(random).cloned().unwrap_or_default();
     let head = method == Method::HEAD;
     let mut request = Request::new(method, path(random));
     for _ in 0..random.random_range(0..4) {
         request = request.header(one(random, &HEADERS), one(random, &HEADER_VALUES));
     }
-    let from = random.random::<u32>();
-    request = request.header("X-Forwarded-For", std::net::Ipv4Addr::from_bits(from).to_string());
-    if let Some(Some(authorization)) = callers.choose(random) {
-        request = request.header("Authorization", authorization);
-    }
+    let request = dressed(random, request, callers);
     if random.random_bool(0.3) {
         let size = random.random_range(0..5000);
         let mut body = vec![0; size];
@@ -196,6 +219,16 @@ fn request(random: &mut StdRng, callers: &[Option<String>]) -> (Request, bool) {
         (request.body(body), head)
     } else {
         (request.body(one(random, &BODIES)), head)
+    }
+}
+
+/// From somewhere, by somebody.
+fn dressed(random: &mut StdRng, request: Request, callers: &[Option<String>]) -> Request {
+    let from = random.random::<u32>();
+    let request = request.header("X-Forwarded-For", std::net::Ipv4Addr::from_bits(from).to_string());
+    match callers.choose(random) {
+        Some(Some(authorization)) => request.header("Authorization", authorization),
+        _ => request,
     }
 }
 

@@ -196,10 +196,9 @@ impl Verdict {
             Self::Granted("pull") => "200: pull",
             Self::Granted("pull,push") => "200: pull, push",
             Self::Granted(_) => "200: pull, push, delete",
-            Self::Login => "401",
+            Self::Login | Self::Wrong => "401",
             Self::Invalid => "401 `invalid_token`",
             Self::Scope => "401 `insufficient_scope`",
-            Self::Wrong => "401",
             Self::Reach | Self::Kind | Self::NoDelete | Self::Address | Self::Whole => "403",
             Self::Frozen => "405",
         }
@@ -229,7 +228,7 @@ pub(super) const fn row(principal: Principal) -> [Verdict; 9] {
     use Principal as P;
     use Verdict::{Address, Frozen, Granted, Invalid, Kind, Login, NoDelete, Reach, Scope, Served, Whole, Wrong};
     match principal {
-        //                            /v2/     read     write    delete    upload   public   other    catalog  /token
+        // /v2/, read, write, delete, upload session, public read, another account's, catalog, /token
         P::Nobody => [Login, Login, Login, Login, Login, Served, Login, Login, Wrong],
         P::WrongBasic | P::DeadBasic | P::KeyBasic => [Login, Login, Login, Login, Login, Login, Login, Login, Wrong],
         P::DeadBearer | P::ForgedBearer | P::KeyBearer => {
@@ -237,8 +236,7 @@ pub(super) const fn row(principal: Principal) -> [Verdict; 9] {
         }
         P::PullBasic => [Served, Served, Kind, NoDelete, Kind, Served, Reach, Served, Granted("pull")],
         P::PullToken => [Served, Served, Kind, NoDelete, Kind, Served, Reach, Scope, Wrong],
-        P::PullTokenElsewhere => [Served, Scope, Kind, NoDelete, Kind, Served, Reach, Scope, Wrong],
-        P::PullTokenEmpty => [Served, Scope, Kind, NoDelete, Kind, Served, Reach, Scope, Wrong],
+        P::PullTokenElsewhere | P::PullTokenEmpty => [Served, Scope, Kind, NoDelete, Kind, Served, Reach, Scope, Wrong],
         P::CatalogToken => [Served, Scope, Kind, NoDelete, Kind, Served, Reach, Served, Wrong],
         P::PartToken => [Served, Served, Kind, NoDelete, Kind, Served, Reach, Whole, Wrong],
         P::PushBasic => [Served, Served, Served, NoDelete, Served, Served, Reach, Served, Granted("pull,push")],
@@ -316,10 +314,12 @@ pub(super) const fn served(kind: OperationKind, stage: Stage) -> (u16, &'static 
     use OperationKind as K;
     use Stage::{NoAccount, NoContent, NoRepository, There};
     match (kind, stage) {
-        (K::Root | K::Health | K::Ready | K::Ping | K::Catalog | K::TokenGet | K::TokenPost | K::Jwks, _)
+        (
+            K::Root | K::Health | K::Ready | K::Ping | K::Catalog | K::TokenGet | K::TokenPost | K::Jwks | K::Referrers,
+            _,
+        )
         | (K::BlobGet | K::BlobHead | K::ManifestGet | K::ManifestHead, There)
-        | (K::Tags, There | NoContent)
-        | (K::Referrers, _) => (200, ""),
+        | (K::Tags, There | NoContent) => (200, ""),
         (K::ManifestPut, _) | (K::UploadCommit, There) => (201, ""),
         (K::UploadOpen, _) | (K::UploadAppend | K::BlobDelete | K::ManifestDelete, There) => (202, ""),
         (K::UploadStatus | K::UploadCancel, There) => (204, ""),

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use registry::{access::Access, oci::route::OperationKind};
+use registry::{access::Access, api::ApiOperation, oci::route::OperationKind};
 
 use super::{
-    oracle::{COLUMNS, Principal, row},
+    api,
+    oracle::{COLUMNS, Principal, Verdict, row},
     visitor::{self, Visitor},
     world::World,
 };
@@ -49,13 +50,22 @@ fn render(visitors: &[Visitor]) -> String {
     let mut page = HEAD.to_owned();
     let _ = writeln!(page, "| who | {} |\n| --- |{}", COLUMNS.join(" | "), " --- |".repeat(COLUMNS.len()));
     for principal in Principal::ALL {
-        let cells = row(principal).map(|verdict| verdict.cell());
+        let cells = row(principal).map(Verdict::cell);
         let _ = writeln!(page, "| {} | {} |", principal.title(), cells.join(" | "));
     }
     page += "\n## What belongs to which column\n\n| operation | column |\n| --- | --- |\n";
     for kind in OperationKind::ALL {
         let _ = writeln!(page, "| `{}` | {} |", kind.label(), right(kind.access()).unwrap_or("`/api/v1`"));
     }
+    page += "\n## `/api/v1`\n\nIn the caller's own account. In another one every access key gets 403, whether it exists or not; an \
+        operator key has the same rights in all of them.\n\n";
+    let callers = api::Caller::ALL.map(api::Caller::title);
+    let _ = writeln!(page, "| operation | {} |\n| --- |{}", callers.join(" | "), " --- |".repeat(callers.len()));
+    for operation in ApiOperation::ALL {
+        let cells = api::Caller::ALL.map(|caller| api::expected(operation, caller).cell());
+        let _ = writeln!(page, "| `{}` | {} |", operation.label(), cells.join(" | "));
+    }
+    page += "\nAn installer's key ends only what it minted.\n";
     page += "\n## Who was sent to try\n\n| who | as |\n| --- | --- |\n";
     for principal in Principal::ALL {
         let titles: Vec<_> = visitors.iter().filter(|v| v.principal == principal).map(|v| v.title).collect();

@@ -80,7 +80,7 @@ impl Visitor {
 }
 
 /// The scopes of a token for the two repositories of an account's own.
-fn scopes(account: &str, actions: &str) -> Vec<String> {
+pub(super) fn scopes(account: &str, actions: &str) -> Vec<String> {
     [Place::Own, Place::Public]
         .map(|place| format!("repository:{}:{actions}", World::repository(account, place)))
         .to_vec()

@@ -80,14 +80,10 @@ impl Site {
     /// The realm and service of every challenge.
     pub(super) fn challenge(&self, scope: &str, error: Option<&str>) -> String {
         let service = self.running.app.auth.service();
-        let mut text = format!("Bearer realm=\"http://{}/token\",service=\"{service}\"", self.client.address());
-        if !scope.is_empty() {
-            text += &format!(",scope=\"{scope}\"");
-        }
-        if let Some(error) = error {
-            text += &format!(",error=\"{error}\"");
-        }
-        text
+        let realm = format!("Bearer realm=\"http://{}/token\",service=\"{service}\"", self.client.address());
+        let scope = if scope.is_empty() { String::new() } else { format!(",scope=\"{scope}\"") };
+        let error = error.map(|error| format!(",error=\"{error}\"")).unwrap_or_default();
+        realm + &scope + &error
     }
 }
 
@@ -283,13 +279,12 @@ impl World {
     /// A caller that may do everything in an account that lives.
     async fn pusher(&self, account: &str) -> conformance::Caller {
         let known = self.pushers.lock().get(account).cloned();
-        let login = match known {
-            Some(login) => login,
-            None => {
-                let login = self.mint(account, &order("push", &["push", "delete"], &[])).await;
-                self.pushers.lock().insert(account.to_owned(), login.clone());
-                login
-            }
+        let login = if let Some(login) = known {
+            login
+        } else {
+            let login = self.mint(account, &order("push", &["push", "delete"], &[])).await;
+            self.pushers.lock().insert(account.to_owned(), login.clone());
+            login
         };
         conformance::Caller::basic(&self.main.client, &login.user, &login.secret)
     }
