@@ -65,8 +65,9 @@ pub async fn append(store: &Store, target: &Writable, id: &UploadId, incoming: I
         .detached(async move {
             let mut writer = Writer::claim(&work, &target, &id, incoming, Intent::Append).await?;
             let received = writer.receive().await;
-            let offset = writer.park().await?;
-            received.map(|()| offset)
+            let parked = writer.park().await;
+            // Why no more was taken says more than why what was taken could not be kept: the disk is full.
+            received.and(parked)
         })
         .await
 }
@@ -108,7 +109,8 @@ pub async fn commit(
             }
             let mut writer = Writer::claim(&work, &target, &id, incoming, Intent::Commit(digest.clone())).await?;
             if let Err(error) = writer.receive().await {
-                writer.park().await?;
+                // As above: the first error is the one that is told.
+                let _parked = writer.park().await;
                 return Err(error);
             }
             writer.commit(&digest).await

@@ -214,11 +214,14 @@ impl Writer {
         let mut append;
         if outgrown {
             append = store.bytes().open(&x, &document.value.saved, 0, None).await?;
-            let was = document.value.was.as_ref().and_then(|was| DataId::parse(account.generation(), was));
-            let was = was.ok_or_else(|| Error::corrupt("an upload session names no data object"))?;
-            let mut content = store.bytes().read(&was, Some(0..have)).await?.stream;
-            while let Some(chunk) = content.next().await {
-                append.append(chunk?).await?;
+            // A writer that died before its first bytes were acknowledged may have left no object to read.
+            if have > 0 {
+                let was = document.value.was.as_ref().and_then(|was| DataId::parse(account.generation(), was));
+                let was = was.ok_or_else(|| Error::corrupt("an upload session names no data object"))?;
+                let mut content = store.bytes().read(&was, Some(0..have)).await?.stream;
+                while let Some(chunk) = content.next().await {
+                    append.append(chunk?).await?;
+                }
             }
         } else {
             let tail = match &document.value.tail {

@@ -31,7 +31,7 @@ const WORTH_A_WRITE: usize = UPLOAD_BUFFER / 2;
 /// Bytes that wait at most while others are being written; then the sender waits.
 const WAITING: usize = 2 * UPLOAD_BUFFER;
 /// Bytes after which the kernel is told to start writing to the disk.
-const FLUSH: u64 = 16 << 20;
+const FLUSH: u64 = 64 << 20;
 
 /// The uploads that this process has open.
 #[derive(Debug, Default)]
