@@ -437,10 +437,19 @@ impl Auth {
             Ok(living)
         })
         .await?
-        .ok_or(NO_CREDENTIAL)?;
+        .ok_or_else(|| unknown_to(by))?;
         let effective_by = self.log_end(account.generation(), What::Subject(id.clone())).await?;
         tracing::info!(event = "credential.revoke", account = %name, credential = %id, actor = actor.label(), "credential was revoked");
         Ok(Ended { effective_by })
+    }
+}
+
+/// What is said of a credential that is not there. An installer's key, which may be a customer's, reads no list: of what it did not
+/// mint it learns nothing, not even whether it exists.
+fn unknown_to(key: Option<&KeyHolder>) -> Error {
+    match key {
+        Some(key) if key.role == Role::Installer => Refusal::Denied(Reason::Role(key.role)).into(),
+        _ => NO_CREDENTIAL,
     }
 }
 

@@ -237,6 +237,11 @@ impl Caller {
         Self { client: client.clone(), authorization: Some(format!("Bearer {token}")) }
     }
 
+    /// What goes into the `Authorization` header, for requests that are written by hand.
+    pub fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
+    }
+
     /// Sends a request with what this caller presents.
     pub async fn send(&self, request: Request) -> Answer {
         self.client.send(self.dress(request)).await

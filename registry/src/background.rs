@@ -3,6 +3,7 @@
 //! | what | when |
 //! | --- | --- |
 //! | the day of last use of keys and credentials is written | every minute, and at the stop |
+//! | a step of the signing keys' rotation, if one is due | every minute |
 //! | credentials that ended more than a week ago are removed | once a day, an hour after the start for the first time |
 //!
 //! A read-only server does none of it. Replicas need no agreement: each step may be done twice and harms nobody.
@@ -14,6 +15,7 @@ use auth::{Actor, Auth, Page};
 use crate::server::shutdown::Tasks;
 
 const LAST_USE: Duration = Duration::from_mins(1);
+const KEYS: Duration = Duration::from_mins(1);
 const FIRST_SWEEP: Duration = Duration::from_hours(1);
 const SWEEP: Duration = Duration::from_hours(24);
 
@@ -29,6 +31,18 @@ pub(crate) fn start(tasks: &Tasks, auth: &Arc<Auth>) {
             }
             if let Err(error) = uses.write_last_use().await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the day of last use was not written");
+            }
+        }
+    });
+    let (stop, keys) = (tasks.stop().clone(), Arc::clone(auth));
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(KEYS) => {}
+                () = stop.cancelled() => break,
+            }
+            if let Err(error) = keys.turn_signing_keys().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the signing keys were not turned");
             }
         }
     });

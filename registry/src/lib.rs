@@ -1,7 +1,7 @@
 //! One stateless server over a store, and its command line.
 //!
 //! The walk of a request: [`server::listen`] → [`server::tls`] → [`server::connection`] → `pipeline` → [`hosts`] →
-//! [`oci::route`] → `presented` → `auth` → [`view`] → `oci` → `storage`, and back through [`body`] and `error`. What a step
+//! [`oci::route`] → `presented` → `auth` → `packages::View` → `oci` → `storage`, and back through [`body`] and `error`. What a step
 //! needs hangs on [`App`], a struct of handles that [`start()`] builds once; what a function touches is in its signature.
 //! Below this crate nobody speaks HTTP.
 
@@ -24,7 +24,6 @@ pub mod server;
 mod start;
 pub mod telemetry;
 mod token;
-pub mod view;
 
 use std::{process::ExitCode, sync::Arc};
 

@@ -6,6 +6,7 @@ use auth::{Delete, Principal, Pull, Push, Refusal, Scopes, authorize};
 use config::HostName;
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use hyper::body::Incoming;
+use packages::View;
 use storage::{Opener, RepositoryName, stream::ByteStream};
 use tracing::Instrument;
 
@@ -20,7 +21,7 @@ use crate::{
     },
     presented::{Authorization, challenge},
     server::{Handler, Peer},
-    telemetry, token, view,
+    telemetry, token,
 };
 
 impl Handler for App {
@@ -211,7 +212,7 @@ async fn protocol(
         Operation::Catalog => tag::catalog(store, &auth::authorize_catalog(who)?, query).await,
         Operation::BlobGet(name, digest) => {
             let permit = authorize::<Pull>(who, &name)?;
-            blob::get(store, &permit, view::resolve(&permit), &digest, headers).await
+            blob::get(store, &permit, View::of(&permit), &digest, headers).await
         }
         Operation::BlobHead(name, digest) => {
             // Who may push will rely on a 200: then it is a promise.
@@ -224,7 +225,7 @@ async fn protocol(
         Operation::BlobDelete(name, digest) => blob::delete(store, &authorize::<Delete>(who, &name)?, &digest).await,
         Operation::ManifestGet(name, reference) | Operation::ManifestHead(name, reference) => {
             let permit = authorize::<Pull>(who, &name)?;
-            manifest::get(store, &permit, view::resolve(&permit), &reference, headers).await
+            manifest::get(store, &permit, View::of(&permit), &reference, headers).await
         }
         Operation::ManifestPut(name, reference) => {
             let permit = authorize::<Push>(who, &name)?;
@@ -252,11 +253,11 @@ async fn protocol(
         Operation::UploadCancel(name, id) => upload::cancel(store, &upload_permit(app, who, &name, &id)?, &id).await,
         Operation::Tags(name) => {
             let permit = authorize::<Pull>(who, &name)?;
-            tag::list(store, &permit, view::resolve(&permit), query).await
+            tag::list(store, &permit, View::of(&permit), query).await
         }
         Operation::Referrers(name, digest) => {
             let permit = authorize::<Pull>(who, &name)?;
-            referrer::list(store, &permit, view::resolve(&permit), &digest, query).await
+            referrer::list(store, &permit, View::of(&permit), &digest, query).await
         }
         // Answered before authentication, without a repository.
         Operation::Root

@@ -3,11 +3,17 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod clients;
+#[cfg(test)]
+mod cve;
 #[cfg(test)]
 mod distribution;
 #[cfg(test)]
 mod durability;
+#[cfg(test)]
+mod isolation;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use auth::{Delete, Permit, Pull, Push};
 use http::{HeaderMap, Response, StatusCode, header};
+use packages::View;
 use storage::{Digest, Store, blob};
 
 use super::{Answered, CONTENT_DIGEST, empty, range::Asked, set, text, unchanged};
-use crate::{body::Body, error::Failure, view::View};
+use crate::{body::Body, error::Failure};
 
 fn describe(response: &mut Response<Body>, digest: &Digest) {
     set(response, CONTENT_DIGEST, digest.as_str());

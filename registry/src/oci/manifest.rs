@@ -2,6 +2,7 @@
 
 use auth::{Delete, Permit, Pull, Push};
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use packages::View;
 use storage::{
     Reference, Store, Tag,
     manifest::{self, SIZE_LIMIT, TAG_LIMIT},
@@ -13,7 +14,6 @@ use super::{Answered, CONTENT_DIGEST, Query, empty, set, text, unchanged};
 use crate::{
     body::{self, Body},
     error::{Code, Failure},
-    view::View,
 };
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");

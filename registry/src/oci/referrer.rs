@@ -2,11 +2,12 @@
 
 use auth::{Permit, Pull};
 use http::{HeaderName, Response, header};
+use packages::View;
 use serde_json::json;
 use storage::{Digest, Store, manifest::OCI_INDEX, referrer};
 
 use super::{Answered, Query, set};
-use crate::{body::Body, view::View};
+use crate::body::Body;
 
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 

@@ -2,11 +2,12 @@
 
 use auth::{Permit, Pull};
 use http::{Response, header};
+use packages::View;
 use serde_json::json;
 use storage::{Account, RepositoryName, Store, repository, tag};
 
 use super::{Answered, Query, page, set};
-use crate::{body::Body, view::View};
+use crate::body::Body;
 
 fn document(json: &serde_json::Value) -> Response<Body> {
     let mut response = Response::new(Body::full(json.to_string()));

@@ -1,0 +1,423 @@
+//! Nobody gets at what is not theirs: every operation, asked for by everybody who can come, where the target exists and where it
+//! does not, in their own account and in another.
+//!
+//! The requests are made from [`OperationKind::ALL`] and the answers compared with [`oracle`], which is also what
+//! `docs/isolation-matrix.md` shows. Of every answer its status, code, message and challenge are checked; of every refusal also
+//! that it is the same whatever exists, that it cost no storage call, and that it left the store as it was.
+
+mod api;
+mod counted;
+mod forged;
+mod oracle;
+mod page;
+mod request;
+mod visitor;
+mod world;
+
+use std::collections::HashMap;
+
+use conformance::{Answer, Request};
+use http::Method;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use registry::{
+    access::Access,
+    oci::route::{self, OperationKind, RouteError},
+};
+
+use self::{
+    oracle::{Place, Principal, Stage, Verdict, expected, served},
+    request::{Asked, Target},
+    visitor::{Visitor, dress},
+    world::{Site, World},
+};
+
+/// One request of one visitor.
+struct Cell<'a> {
+    visitor: &'a Visitor,
+    kind: OperationKind,
+    place: Place,
+    stage: Stage,
+    verdict: Verdict,
+}
+
+/// What two refusals must have in common.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Seen {
+    fn of(answer: &Answer) -> Self {
+        let mut headers: Vec<_> = answer
+            .headers
+            .iter()
+            .filter(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()))
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        headers.sort();
+        Self { status: answer.status.as_u16(), headers, body: answer.text() }
+    }
+}
+
+/// What went otherwise than it must, and the refusals seen so far.
+#[derive(Default)]
+struct Findings {
+    cells: usize,
+    refusals: usize,
+    wrong: Vec<String>,
+    seen: HashMap<(&'static str, &'static str, Place), Seen>,
+}
+
+impl<'a> Cell<'a> {
+    fn new(visitor: &'a Visitor, kind: OperationKind, place: Place, stage: Stage) -> Option<Self> {
+        let of_a_repository =
+            matches!(kind.access(), Access::RepoRead | Access::RepoWrite | Access::RepoDelete | Access::Upload);
+        // An account that does not exist is asked for its repositories, by everybody; the others exist from the beginning.
+        let there_is = match stage {
+            Stage::NoAccount => of_a_repository && place == Place::Other,
+            Stage::NoRepository | Stage::NoContent | Stage::There => of_a_repository || place == Place::Own,
+        };
+        let mut verdict = expected(kind.access(), visitor.principal, place);
+        // Without a session of its own in the repository an expired token is no more than that.
+        let sessionless = kind.access() == Access::Upload && stage != Stage::There;
+        if visitor.principal == Principal::ExpiredOwnSession && sessionless {
+            verdict = Verdict::Invalid;
+        }
+        there_is.then_some(Self { visitor, kind, place, stage, verdict })
+    }
+
+    fn repository(&self) -> String {
+        World::repository(self.visitor.account, self.place)
+    }
+
+    /// What of the stage a served request used up.
+    fn spends(&self) -> bool {
+        matches!(self.kind, OperationKind::BlobDelete | OperationKind::ManifestDelete) && self.stage == Stage::There
+    }
+
+    async fn session(&self, world: &World, standing: &HashMap<String, String>) -> String {
+        let repository = self.repository();
+        let (account, _) = repository.split_once('/').unwrap();
+        if self.kind.access() != Access::Upload {
+            return String::new();
+        }
+        if self.stage != Stage::There {
+            return world.foreign_session(account).await;
+        }
+        let own = if self.place == Place::Own { self.visitor.sessions.lock().pop_front() } else { None };
+        if let Some(own) = own {
+            return own;
+        }
+        if self.verdict.refuses()
+            && let Some(open) = standing.get(&repository)
+        {
+            return open.clone();
+        }
+        world.open_session(&repository).await
+    }
+}
+
+/// Every cell of a stage: first what is refused, then what is done, and last of that what makes a repository.
+fn cells(visitors: &[Visitor], stage: Stage) -> Vec<Cell<'_>> {
+    let makes = |kind| matches!(kind, OperationKind::UploadOpen | OperationKind::ManifestPut);
+    let mut cells = Vec::new();
+    for kind in OperationKind::ALL {
+        for visitor in visitors {
+            cells.extend(Place::ALL.into_iter().filter_map(|place| Cell::new(visitor, kind, place, stage)));
+        }
+    }
+    cells.sort_by_key(|cell| (!cell.verdict.refuses(), makes(cell.kind)));
+    cells
+}
+
+#[tokio::test]
+async fn everybody_gets_what_is_theirs_and_nobody_else_does() {
+    let world = World::new().await;
+    let visitors = visitor::all(&world).await;
+    for principal in Principal::ALL {
+        assert!(visitors.iter().any(|visitor| visitor.principal == principal), "nobody is {principal:?}");
+    }
+    world.settle().await;
+    let mut findings = Findings::default();
+    for stage in Stage::ALL {
+        world.bring(stage).await;
+        let standing = standing_sessions(&world, &visitors, stage).await;
+        for cell in cells(&visitors, stage) {
+            ask(&world, &cell, &standing, &mut findings).await;
+        }
+        world.quiet().await;
+    }
+    println!("{} cells, {} of them refusals", findings.cells, findings.refusals);
+    let (count, first) = (findings.wrong.len(), findings.wrong.iter().take(40).cloned().collect::<Vec<_>>());
+    assert!(findings.wrong.is_empty(), "{count} cells are wrong:\n{}", first.join("\n"));
+    assert!(findings.refusals > 5_000 && findings.cells > findings.refusals, "the matrix has shrunk");
+}
+
+/// Paths and methods that are no operation: strangers are asked who they are, others are told so, and nobody reaches anything.
+#[tokio::test]
+async fn what_is_no_operation_reaches_nothing() {
+    const WORDS: [&str; 24] = [
+        "v2",
+        "acme",
+        "web",
+        "api",
+        "gamma",
+        "_catalog",
+        "tags",
+        "list",
+        "manifests",
+        "blobs",
+        "uploads",
+        "referrers",
+        "v1",
+        "latest",
+        "..",
+        ".",
+        "",
+        "%2e%2e",
+        "a%2fb",
+        "A",
+        "sha256:0",
+        "token",
+        "healthz",
+        "x",
+    ];
+    const METHODS: [Method; 7] =
+        [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::PATCH, Method::DELETE, Method::OPTIONS];
+    let world = World::new().await;
+    let visitors = visitor::all(&world).await;
+    world.bring(Stage::NoRepository).await;
+    world.bring(Stage::There).await;
+    let one = |principal| visitors.iter().find(|visitor| visitor.principal == principal).unwrap();
+    let (nobody, known) = (one(Principal::Nobody), one(Principal::DeleteBasic));
+    let mut random = StdRng::seed_from_u64(1);
+    let mut kinds = HashMap::<&str, u32>::new();
+    for _ in 0..10_000 {
+        let method = METHODS.choose(&mut random).unwrap();
+        let mut path = if random.random_bool(0.7) { "/v2/acme".to_owned() } else { String::new() };
+        for _ in 0..random.random_range(1..6) {
+            path = path + "/" + WORDS.choose(&mut random).unwrap();
+        }
+        let Err(error) = route::parse(method, &path) else { continue };
+        let (kind, stranger, told, code) = match error {
+            RouteError::NotFound { v2: true } => ("path", 401, 404, "UNSUPPORTED"),
+            RouteError::NotFound { v2: false } => ("path elsewhere", 404, 404, "UNSUPPORTED"),
+            RouteError::Method { v2: true, .. } => ("method", 401, 405, "UNSUPPORTED"),
+            RouteError::Method { v2: false, .. } => ("method elsewhere", 405, 405, "UNSUPPORTED"),
+            RouteError::Name(_) | RouteError::OneSegment(_) => ("name", 400, 400, "NAME_INVALID"),
+            RouteError::Reference(_) => ("reference", 400, 400, "TAG_INVALID"),
+            RouteError::Digest(_) => ("digest", 400, 400, "DIGEST_INVALID"),
+        };
+        *kinds.entry(kind).or_default() += 1;
+        let before = world.counted.listing();
+        world.counted.take();
+        for (visitor, status) in [(nobody, stranger), (known, told)] {
+            let request = Request::new(method.clone(), path.clone());
+            let answer = world.main.client.send(dress(&world, visitor, request)).await.expect(status);
+            if *method != Method::HEAD {
+                assert_eq!(answer.code(), if status == 401 { "UNAUTHORIZED" } else { code }, "{method} {path}");
+            }
+        }
+        assert_eq!(world.counted.take(), Vec::<String>::new(), "{method} {path}");
+        assert_eq!(world.counted.listing(), before, "{method} {path}");
+    }
+    assert!(kinds.len() == 7 && kinds.values().all(|&count| count > 1), "some kinds are rare: {kinds:?}");
+}
+
+/// An open session in every repository, for those who may not use it.
+async fn standing_sessions(world: &World, visitors: &[Visitor], stage: Stage) -> HashMap<String, String> {
+    let mut standing = HashMap::new();
+    if stage == Stage::There {
+        for visitor in visitors {
+            for place in Place::ALL {
+                let repository = World::repository(visitor.account, place);
+                if standing.contains_key(&repository) {
+                    continue;
+                }
+                // Nobody opens one where nothing can be written; one of another repository is as good to be refused.
+                let closed = [world::FROZEN, world::HALTED].contains(&visitor.account) && place != Place::Other;
+                let session = if closed {
+                    world.foreign_session(visitor.account).await
+                } else {
+                    world.open_session(&repository).await
+                };
+                standing.insert(repository, session);
+            }
+        }
+    }
+    world.auth().write_last_use().await.unwrap();
+    world.quiet().await;
+    standing
+}
+
+async fn ask(world: &World, cell: &Cell<'_>, standing: &HashMap<String, String>, findings: &mut Findings) {
+    let site = if cell.visitor.read_only { &world.read_only } else { &world.main };
+    let repository = cell.repository();
+    let count = request::count(cell.kind);
+    for number in 0..count {
+        let session = cell.session(world, standing).await;
+        let target = Target { world, visitor: cell.visitor, repository: &repository, session: &session };
+        let asked = request::make(cell.kind, number, &target);
+        let request = dress(world, cell.visitor, asked.request.clone());
+        let before = world.counted.listing();
+        world.counted.take();
+        let answer = site.client.send(request).await;
+        let touched = world.counted.take();
+        let mut wrong = Vec::new();
+
+        check(cell, site, &asked, &answer, &mut wrong);
+        if cell.verdict.refuses() {
+            if !touched.is_empty() {
+                wrong.push(format!("{} storage calls: {touched:?}", touched.len()));
+            }
+            if world.counted.listing() != before {
+                wrong.push("the store is not what it was".to_owned());
+            }
+            findings.refusals += 1;
+            let seen = Seen::of(&answer);
+            let first = findings.seen.entry((cell.visitor.title, asked.title, cell.place));
+            let first = first.or_insert_with(|| Seen::of(&answer));
+            if *first != seen {
+                wrong.push(format!("what exists makes a difference: {first:?} and {seen:?}"));
+            }
+        } else {
+            let account = match cell.kind.access() {
+                Access::Catalog => catalog_account(cell),
+                _ => repository.split_once('/').unwrap().0,
+            };
+            let generation = world.generation(account).await.unwrap_or_default();
+            let outside = touched.iter().find(|key| !key.split('/').any(|part| part == generation));
+            if let Some(key) = outside {
+                wrong.push(format!("{key} is not {account}'s"));
+            }
+            if cell.spends() {
+                world.fill(&repository, Stage::There).await;
+            }
+            world.quiet().await;
+        }
+        findings.cells += 1;
+        let Cell { visitor, place, stage, verdict, .. } = cell;
+        findings.wrong.extend(wrong.into_iter().map(|wrong| {
+            format!("{}, {}, {place:?}, {stage:?}: must be {verdict:?}: {wrong}", visitor.title, asked.title)
+        }));
+    }
+}
+
+/// Whose repositories a catalog lists.
+fn catalog_account(cell: &Cell<'_>) -> &'static str {
+    match cell.visitor.principal {
+        Principal::StrangerBasic => world::BETA,
+        _ => cell.visitor.account,
+    }
+}
+
+fn same(wrong: &mut Vec<String>, what: &str, is: &str, must: &str) {
+    if is != must {
+        wrong.push(format!("{what} is «{is}» instead of «{must}»"));
+    }
+}
+
+/// Status, code, message and challenge.
+fn check(cell: &Cell<'_>, site: &Site, asked: &Asked, answer: &Answer, wrong: &mut Vec<String>) {
+    use Verdict as V;
+    let Cell { kind, stage, verdict, .. } = cell;
+    let (status, code) = match verdict {
+        V::Served => served(*kind, *stage),
+        V::Granted(_) => (200, ""),
+        // Without anything to judge, the form itself is what is wrong.
+        V::Wrong if asked.grantless => (400, "UNSUPPORTED"),
+        V::Login | V::Invalid | V::Scope | V::Wrong => (401, "UNAUTHORIZED"),
+        V::Reach | V::Kind | V::NoDelete | V::Address | V::Whole => (403, "DENIED"),
+        V::Frozen => (405, "UNSUPPORTED"),
+    };
+    if answer.status != status {
+        wrong.push(format!("{} instead of {status}: {}", answer.status, answer.text()));
+        return;
+    }
+    let challenge = match verdict {
+        V::Login => site.challenge(&asked.scope, None),
+        V::Invalid => site.challenge(&asked.scope, Some("invalid_token")),
+        V::Scope => site.challenge(&asked.scope, Some("insufficient_scope")),
+        V::Wrong if !asked.grantless => "Basic realm=\"Hythe\"".to_owned(),
+        _ => String::new(),
+    };
+    same(wrong, "the challenge", &answer.joined("www-authenticate"), &challenge);
+    if asked.title.starts_with("HEAD") {
+        same(wrong, "the body of a HEAD", &answer.text(), "");
+    } else {
+        same(wrong, "the code", &answer.code(), code);
+    }
+    if asked.under_v2 {
+        same(wrong, "the version header", answer.header("docker-distribution-api-version"), "registry/2.0");
+    }
+    if status >= 400 {
+        same(wrong, "the media type", answer.header("content-type"), "application/json");
+        same(wrong, "the cache", answer.header("cache-control"), "no-store");
+    }
+    if status >= 400 && !asked.title.starts_with("HEAD") {
+        let (message, must) = (answer.message(), message(cell, asked));
+        if !message.contains(&must) || message.contains('\n') || message.is_empty() {
+            wrong.push(format!("the message «{message}» does not say «{must}»"));
+        }
+    }
+    content(cell, asked, answer, wrong);
+}
+
+/// What was asked for.
+fn content(cell: &Cell<'_>, asked: &Asked, answer: &Answer, wrong: &mut Vec<String>) {
+    use Verdict as V;
+    match cell.verdict {
+        V::Granted(actions) => {
+            let document = answer.json();
+            let scope = match actions {
+                "" => String::new(),
+                actions => format!("repository:{}:{actions}", cell.repository()),
+            };
+            same(wrong, "the scope", document["scope"].as_str().unwrap_or("none"), &scope);
+            same(wrong, "the token twice", &document["token"].to_string(), &document["access_token"].to_string());
+            same(wrong, "the time of issue", &document["issued_at"].to_string(), "null");
+            same(wrong, "the cache", answer.header("cache-control"), "no-store");
+        }
+        V::Served if answer.status == 200 => {
+            if let Some(bytes) = &asked.bytes
+                && answer.body != bytes
+            {
+                wrong.push("other bytes than were pushed".to_owned());
+            }
+            if cell.kind == OperationKind::Catalog {
+                let own = format!("{}/", catalog_account(cell));
+                for name in answer.json()["repositories"].as_array().into_iter().flatten() {
+                    if !name.as_str().unwrap_or_default().starts_with(&own) {
+                        wrong.push(format!("the catalog shows {name}"));
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What the message must say.
+fn message(cell: &Cell<'_>, asked: &Asked) -> String {
+    use Verdict as V;
+    let visitor = cell.visitor;
+    let at_token = cell.kind.access() == Access::Token;
+    let known = visitor.truth.filter(|_| at_token || visitor.principal == Principal::DeadBasic);
+    match cell.verdict {
+        V::Wrong if asked.grantless => "grant_type is password or refresh_token".to_owned(),
+        V::Wrong => known.unwrap_or("user name or password is wrong, expired or revoked").to_owned(),
+        V::Login => known.unwrap_or("authentication required").to_owned(),
+        V::Invalid => "the token is invalid, expired or revoked".to_owned(),
+        V::Scope => "the token lacks ".to_owned(),
+        V::Reach => format!("; {} is outside it", cell.repository()),
+        V::Kind => "this is a pull credential".to_owned(),
+        V::NoDelete => "this credential may not delete; mint one with --delete".to_owned(),
+        V::Address => "not allowed from this address".to_owned(),
+        V::Whole => "the catalog needs the whole account".to_owned(),
+        V::Frozen if visitor.read_only => "this registry is read-only".to_owned(),
+        V::Frozen => format!("account {} is read-only", visitor.account),
+        V::Served | V::Granted(_) => String::new(),
+    }
+}

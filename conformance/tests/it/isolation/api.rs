@@ -1,0 +1,437 @@
+//! The same for `/api/v1`: every operation, asked for by every key and by everything that is none.
+
+use std::collections::HashMap;
+
+use auth::{AccountChange, Actor, NewKey, NewOperatorKey, PolicyChange, Role};
+use conformance::{Answer, Request};
+use registry::api::ApiOperation;
+
+use super::{
+    Seen,
+    visitor::scopes,
+    world::{ACME, ALLOWED, BETA, FROZEN, HALTED, PHOENIX, World, basic, bearer, order},
+};
+
+/// Who calls: the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// No living key, or one in another dress than a Bearer.
+    Unknown,
+    /// An owner's key.
+    Owner,
+    /// A publisher's.
+    Publisher,
+    /// An installer's.
+    Installer,
+    /// A viewer's.
+    Viewer,
+    /// An owner's that was retired.
+    Retired,
+    /// An owner's, of a read-only account or at a read-only server.
+    Frozen,
+    /// An owner's, from an address that is not allowed.
+    Away,
+    /// An operator key.
+    Operator,
+    /// The same at a read-only server.
+    FrozenOperator,
+}
+
+impl Caller {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Unknown,
+        Self::Owner,
+        Self::Publisher,
+        Self::Installer,
+        Self::Viewer,
+        Self::Retired,
+        Self::Frozen,
+        Self::Away,
+        Self::Operator,
+        Self::FrozenOperator,
+    ];
+
+    /// As the page calls it.
+    pub(super) const fn title(self) -> &'static str {
+        match self {
+            Self::Unknown => "nobody, any credential or token, a dead key, a key as a password",
+            Self::Owner => "owner's key",
+            Self::Publisher => "publisher's key",
+            Self::Installer => "installer's key",
+            Self::Viewer => "viewer's key",
+            Self::Retired => "owner's key, retired",
+            Self::Frozen => "owner's key, account or server read-only",
+            Self::Away => "owner's key, address not allowed",
+            Self::Operator => "operator key",
+            Self::FrozenOperator => "operator key, server read-only",
+        }
+    }
+}
+
+/// What must come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The operation's own answer.
+    Done,
+    /// 401 and a challenge without a realm.
+    Unknown,
+    /// 403.
+    Denied,
+    /// 405.
+    Frozen,
+}
+
+impl Verdict {
+    /// As the page shows it.
+    pub(super) const fn cell(self) -> &'static str {
+        match self {
+            Self::Done => "**yes**",
+            Self::Unknown => "401",
+            Self::Denied => "403",
+            Self::Frozen => "405",
+        }
+    }
+}
+
+/// What an operation is, for who may call it.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    /// A living key.
+    Any,
+    /// An operator key, to read.
+    OperatorReads,
+    /// An operator key, to write.
+    OperatorWrites,
+    /// To read: operator, owner, publisher, viewer.
+    ReadAccount,
+    /// To write: operator, owner.
+    ChangeAccount,
+    /// To read: owner, publisher, viewer.
+    Read,
+    /// To read: owner, viewer.
+    ReadKeys,
+    /// To write: owner.
+    Write,
+    /// To end a key, read-only and retired or not: owner.
+    EndKey,
+    /// To mint, read-only or not: owner, publisher, installer.
+    Mint,
+    /// To end a credential, read-only and retired or not: owner, publisher; an installer its own.
+    EndCredential,
+}
+
+const fn need(operation: ApiOperation) -> Need {
+    use ApiOperation as O;
+    match operation {
+        O::OpenApi => Need::Any,
+        O::AccountList => Need::OperatorReads,
+        O::AccountCreate | O::AccountDelete => Need::OperatorWrites,
+        O::AccountGet => Need::ReadAccount,
+        O::AccountChange => Need::ChangeAccount,
+        O::PublicGet | O::CredentialList | O::CredentialGet => Need::Read,
+        O::KeyList | O::KeyGet => Need::ReadKeys,
+        O::PublicSet | O::KeyCreate => Need::Write,
+        O::KeyRetire | O::KeyRevoke => Need::EndKey,
+        O::CredentialMint => Need::Mint,
+        O::CredentialRevoke => Need::EndCredential,
+    }
+}
+
+/// One row: what must happen in the caller's own account, in the order of [`Caller::ALL`].
+const fn row(need: Need) -> [Verdict; 10] {
+    use Verdict::{Denied, Done, Frozen, Unknown};
+    // unknown, owner, publisher, installer, viewer, retired, frozen, away, operator, frozen operator
+    match need {
+        Need::Any => [Unknown, Done, Done, Done, Done, Done, Done, Denied, Done, Done],
+        Need::OperatorReads => [Unknown, Denied, Denied, Denied, Denied, Denied, Denied, Denied, Done, Done],
+        Need::OperatorWrites => [Unknown, Denied, Denied, Denied, Denied, Denied, Denied, Denied, Done, Frozen],
+        Need::ReadAccount => [Unknown, Done, Done, Denied, Done, Done, Done, Denied, Done, Done],
+        Need::ChangeAccount => [Unknown, Done, Denied, Denied, Denied, Denied, Frozen, Denied, Done, Frozen],
+        Need::Read => [Unknown, Done, Done, Denied, Done, Done, Done, Denied, Denied, Denied],
+        Need::ReadKeys => [Unknown, Done, Denied, Denied, Done, Done, Done, Denied, Denied, Denied],
+        Need::Write => [Unknown, Done, Denied, Denied, Denied, Denied, Frozen, Denied, Denied, Denied],
+        Need::EndKey => [Unknown, Done, Denied, Denied, Denied, Done, Done, Denied, Denied, Denied],
+        Need::Mint => [Unknown, Done, Done, Done, Denied, Denied, Done, Denied, Denied, Denied],
+        // Of the ids that are tried here none is of a credential that the installer minted.
+        Need::EndCredential => [Unknown, Done, Done, Denied, Denied, Done, Done, Denied, Denied, Denied],
+    }
+}
+
+/// What must happen in the caller's own account.
+pub(super) const fn expected(operation: ApiOperation, caller: Caller) -> Verdict {
+    let [unknown, owner, publisher, installer, viewer, retired, frozen, away, operator, frozen_operator] =
+        row(need(operation));
+    match caller {
+        Caller::Unknown => unknown,
+        Caller::Owner => owner,
+        Caller::Publisher => publisher,
+        Caller::Installer => installer,
+        Caller::Viewer => viewer,
+        Caller::Retired => retired,
+        Caller::Frozen => frozen,
+        Caller::Away => away,
+        Caller::Operator => operator,
+        Caller::FrozenOperator => frozen_operator,
+    }
+}
+
+/// What must happen in another account: an operator's work is the same everywhere, nobody else has any there.
+fn elsewhere(operation: ApiOperation, caller: Caller) -> Verdict {
+    let own = expected(operation, caller);
+    let names_none = !operation.path().contains("{account}");
+    match caller {
+        Caller::Unknown | Caller::Away | Caller::Operator | Caller::FrozenOperator => own,
+        _ if names_none => own,
+        Caller::Owner | Caller::Publisher | Caller::Installer | Caller::Viewer | Caller::Retired | Caller::Frozen => {
+            Verdict::Denied
+        }
+    }
+}
+
+struct Key {
+    title: &'static str,
+    caller: Caller,
+    account: &'static str,
+    headers: Vec<(&'static str, String)>,
+    from: Option<&'static str>,
+    read_only: bool,
+}
+
+impl Key {
+    fn new(title: &'static str, caller: Caller, value: Option<String>) -> Self {
+        let headers = value.into_iter().map(|value| ("Authorization", value)).collect();
+        Self { title, caller, account: ACME, headers, from: None, read_only: false }
+    }
+}
+
+/// A key that lives, in a role.
+async fn key(world: &World, account: &str, role: Role) -> String {
+    bearer(&world.key(account, NewKey { role, ..NewKey::default() }).await.0)
+}
+
+async fn keys(world: &World) -> Vec<Key> {
+    use Caller as C;
+    let owner = world.key(ACME, NewKey::default()).await;
+    let mut keys = vec![
+        Key::new("owner", C::Owner, Some(bearer(&owner.0))),
+        Key::new("publisher", C::Publisher, Some(key(world, ACME, Role::Publisher).await)),
+        Key::new("installer", C::Installer, Some(key(world, ACME, Role::Installer).await)),
+        Key::new("viewer", C::Viewer, Some(key(world, ACME, Role::Viewer).await)),
+        Key::new("nobody", C::Unknown, None),
+        Key::new("owner's key as a password", C::Unknown, Some(basic("", &owner.0))),
+        Key::new("owner's key without a scheme", C::Unknown, Some(owner.0.clone())),
+        Key::new("garbage", C::Unknown, Some(bearer("hyak_garbage"))),
+    ];
+    let cookie = ("Cookie", format!("__Host-hythe={}", owner.0));
+    keys.push(Key { headers: vec![cookie], ..Key::new("owner's key as a cookie", C::Unknown, None) });
+    let twice = vec![("Authorization", bearer(&owner.0)), ("Authorization", bearer(&owner.0))];
+    keys.push(Key { headers: twice, ..Key::new("the same key twice", C::Unknown, None) });
+
+    let delete = world.mint(ACME, &order("push", &["push", "delete"], &[])).await;
+    let token = world.token(&delete, &[scopes(ACME, "*"), vec!["registry:catalog:*".into()]].concat()).await;
+    for (title, value) in [
+        ("push credential", delete.basic()),
+        ("push credential's password as a Bearer", bearer(&delete.secret)),
+        ("token", bearer(&token)),
+    ] {
+        keys.push(Key::new(title, C::Unknown, Some(value)));
+    }
+
+    let retired = world.key(ACME, NewKey::default()).await;
+    world.pass(1);
+    world.auth().retire_key(&Actor::Store, &ACME.parse().unwrap(), &retired.1).await.unwrap();
+    keys.push(Key::new("retired", C::Retired, Some(bearer(&retired.0))));
+    let revoked = world.key(ACME, NewKey::default()).await;
+    world.revoke_key(ACME, &revoked.1).await;
+    keys.push(Key::new("revoked key", C::Unknown, Some(bearer(&revoked.0))));
+    let soon = storage::Clock::now(&*world.clock) + chrono::TimeDelta::seconds(30);
+    let expired = world.key(ACME, NewKey { expires_at: Some(soon), ..NewKey::default() }).await;
+    world.pass(31);
+    keys.push(Key::new("expired key", C::Unknown, Some(bearer(&expired.0))));
+
+    let halted = key(world, HALTED, Role::Owner).await;
+    keys.push(Key { account: HALTED, ..Key::new("key of a suspended account", C::Unknown, Some(halted)) });
+    let frozen = key(world, FROZEN, Role::Owner).await;
+    keys.push(Key { account: FROZEN, ..Key::new("owner, account read-only", C::Frozen, Some(frozen)) });
+    let at_server = Key::new("owner, server read-only", C::Frozen, Some(bearer(&owner.0)));
+    keys.push(Key { read_only: true, ..at_server });
+    let former = key(world, PHOENIX, Role::Owner).await;
+    world.delete(PHOENIX).await;
+    world.create(PHOENIX).await;
+    keys.push(Key { account: PHOENIX, ..Key::new("key of an account made again", C::Unknown, Some(former)) });
+
+    let narrow = world.key(ACME, NewKey { ip_allow: vec![ALLOWED.into()], ..NewKey::default() }).await;
+    let from = Some("198.51.100.7");
+    keys.push(Key { from, ..Key::new("owner, address not allowed", C::Away, Some(bearer(&narrow.0))) });
+    let from = Some("192.0.2.9");
+    keys.push(Key { from, ..Key::new("owner, address allowed", C::Owner, Some(bearer(&narrow.0))) });
+
+    let operator = world.auth().create_operator_key(&Actor::Store, &NewOperatorKey::default()).await.unwrap();
+    let operator = operator.key.unwrap().reveal().to_owned();
+    keys.push(Key::new("operator", C::Operator, Some(bearer(&operator))));
+    let at_server = Key::new("operator, server read-only", C::FrozenOperator, Some(bearer(&operator)));
+    keys.push(Key { read_only: true, ..at_server });
+    keys.push(Key::new("operator key as a password", C::Unknown, Some(basic("operator", &operator))));
+    keys
+}
+
+/// Ids in an account: something to read, and something to end that nobody needs.
+struct Ids {
+    key: String,
+    credential: String,
+}
+
+/// An id of the right form that nothing has.
+const NO_ID: &str = "0k3v9x0a2m4p6r1t";
+
+/// The request, with a document that is right. What would change an account for good presents a version that it never had.
+fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> Request {
+    use ApiOperation as O;
+    let path = operation.path().replace("{account}", account).replace("{id}", id);
+    let request = Request::new(operation.method(), path);
+    match operation {
+        O::AccountCreate => request.body(format!(r#"{{"name":"made-{number}"}}"#)),
+        O::AccountChange => request.header("If-Match", "\"999999\"").body(r#"{"display":"x"}"#),
+        O::AccountDelete => request.header("If-Match", "\"999999\""),
+        O::PublicSet => request.header("If-Match", "\"999999\"").body(r#"{"patterns":[]}"#),
+        O::KeyCreate => request.body("{}"),
+        O::CredentialMint => request.body(r#"{"kind":"pull"}"#),
+        O::OpenApi
+        | O::AccountList
+        | O::AccountGet
+        | O::PublicGet
+        | O::KeyList
+        | O::KeyGet
+        | O::KeyRetire
+        | O::KeyRevoke
+        | O::CredentialList
+        | O::CredentialGet
+        | O::CredentialRevoke => request,
+    }
+}
+
+/// The status of what is done, where account and id exist as told.
+fn done(operation: ApiOperation, account: bool, id: bool) -> u16 {
+    use ApiOperation as O;
+    let named = operation.path().contains("{account}");
+    let has_id = operation.path().contains("{id}");
+    match operation {
+        _ if (named && !account) || (has_id && !id) => 404,
+        O::AccountCreate | O::KeyCreate | O::CredentialMint => 201,
+        O::AccountChange | O::AccountDelete | O::PublicSet => 412,
+        O::OpenApi
+        | O::AccountList
+        | O::AccountGet
+        | O::PublicGet
+        | O::KeyList
+        | O::KeyGet
+        | O::KeyRetire
+        | O::KeyRevoke
+        | O::CredentialList
+        | O::CredentialGet
+        | O::CredentialRevoke => 200,
+    }
+}
+
+fn check(verdict: Verdict, status: u16, answer: &Answer, wrong: &mut Vec<String>) {
+    let (must, code, challenge) = match verdict {
+        Verdict::Done => (status, None, ""),
+        Verdict::Unknown => (401, Some("UNAUTHORIZED"), "Bearer"),
+        Verdict::Denied => (403, Some("DENIED"), ""),
+        Verdict::Frozen => (405, Some("UNSUPPORTED"), ""),
+    };
+    if answer.status != must {
+        wrong.push(format!("{} instead of {must}: {}", answer.status, answer.text()));
+        return;
+    }
+    if answer.header("www-authenticate") != challenge {
+        wrong.push(format!("the challenge is «{}»", answer.header("www-authenticate")));
+    }
+    if let Some(code) = code
+        && (answer.code() != code || answer.message().is_empty() || answer.message().contains('\n'))
+    {
+        wrong.push(format!("not {code} in one line: {}", answer.text()));
+    }
+    if answer.header("cache-control") != "no-store" && must != 200 {
+        wrong.push("it may be kept by caches".to_owned());
+    }
+}
+
+#[tokio::test]
+async fn every_call_of_the_api_is_for_its_keys_alone() {
+    let world = World::new().await;
+    let keys = keys(&world).await;
+    for caller in Caller::ALL {
+        assert!(keys.iter().any(|key| key.caller == caller), "nobody is {caller:?}");
+    }
+    let mut ids = HashMap::new();
+    for account in [ACME, BETA, FROZEN, HALTED, PHOENIX] {
+        let (_, key, _) = world.key(account, NewKey { role: Role::Viewer, ..NewKey::default() }).await;
+        let credential = world.mint(account, &order("pull", &[], &[])).await.id;
+        ids.insert(account, Ids { key: key.to_string(), credential: credential.to_string() });
+    }
+    // Not even the policy of one account makes a difference in another.
+    let policy = PolicyChange { ip_allow: Some(vec![ALLOWED.to_owned()]), ..PolicyChange::default() };
+    world.change(BETA, AccountChange { policy, ..AccountChange::default() }).await;
+    world.settle().await;
+    let (mut cells, mut wrong, mut number) = (0, Vec::new(), 0);
+    for operation in ApiOperation::ALL {
+        for key in &keys {
+            let mut seen: HashMap<bool, Seen> = HashMap::new();
+            // The same id in another account is another id, so one that exists is tried everywhere.
+            let own = &ids[key.account];
+            let id = if operation.path().contains("/keys/") { &own.key } else { &own.credential };
+            let beta = if operation.path().contains("/keys/") { &ids[BETA].key } else { &ids[BETA].credential };
+            for (account, exists, id, has) in [
+                (key.account, true, id.as_str(), true),
+                (key.account, true, NO_ID, false),
+                (key.account, true, "no-id", false),
+                (BETA, true, beta.as_str(), true),
+                (BETA, true, NO_ID, false),
+                ("nowhere", false, NO_ID, false),
+                ("No.Name", false, NO_ID, false),
+            ] {
+                number += 1;
+                // An account may end five rights a second.
+                world.pass(1);
+                let mut request = request(operation, account, id, number);
+                let from = key.from.map_or_else(|| world.address().to_string(), str::to_owned);
+                request = request.header("X-Forwarded-For", from);
+                for (name, value) in &key.headers {
+                    request = request.header(name, value);
+                }
+                let own = account == key.account;
+                let verdict = if own { expected(operation, key.caller) } else { elsewhere(operation, key.caller) };
+                let before = world.counted.listing();
+                world.counted.take();
+                let site = if key.read_only { &world.read_only } else { &world.main };
+                let answer = site.client.send(request).await;
+                let mut found = Vec::new();
+                check(verdict, done(operation, exists, has), &answer, &mut found);
+                if verdict != Verdict::Done {
+                    if world.counted.listing() != before {
+                        found.push("the store is not what it was".to_owned());
+                    }
+                    let first = seen.entry(own).or_insert_with(|| Seen::of(&answer));
+                    if *first != Seen::of(&answer) {
+                        found.push(format!("what exists makes a difference: {first:?} and {}", answer.text()));
+                    }
+                }
+                let touched = world.counted.take();
+                if !touched.is_empty() {
+                    found.push(format!("storage calls: {touched:?}"));
+                }
+                cells += 1;
+                let title = key.title;
+                wrong.extend(
+                    found
+                        .into_iter()
+                        .map(|found| format!("{title}, {operation:?} of {account} {id}: must be {verdict:?}: {found}")),
+                );
+            }
+        }
+    }
+    println!("{cells} cells of the API");
+    let (count, first) = (wrong.len(), wrong.iter().take(40).cloned().collect::<Vec<_>>());
+    assert!(wrong.is_empty(), "{count} cells are wrong:\n{}", first.join("\n"));
+}
