@@ -8,7 +8,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{client::Client, harness, tools};
+use crate::{
+    client::{Client, Request},
+    harness, tools,
+};
 
 /// The bucket that is there from the start.
 pub const BUCKET: &str = "hythe";
@@ -45,7 +48,12 @@ impl Minio {
             .spawn()
             .unwrap_or_else(|error| panic!("minio: {error}"));
         let mut minio = Self { child, address };
-        harness::ready(&Client::new(address), "/minio/health/ready", &mut minio.child, &log).await;
+        let client = Client::new(address);
+        harness::ready(&client, "/minio/health/ready", &mut minio.child, &log).await;
+        // Ready or not, it answers 503 until its own users and buckets are read.
+        while client.send(Request::get(format!("/{BUCKET}"))).await.status == 503 {
+            tokio::task::yield_now().await;
+        }
         minio
     }
 
