@@ -108,10 +108,10 @@ fn sign(parts: &http::request::Parts, secret: &str) -> Option<String> {
     let query: Vec<_> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut canonical = format!("{}\n{}\n{}\n", parts.method, parts.uri.path(), query.join("&"));
     for name in &names {
-        canonical.push_str(&format!("{name}:{}\n", text(&parts.headers, name)?));
+        canonical.extend([name, ":", text(&parts.headers, name)?.as_str(), "\n"]);
     }
     let (names, content) = (names.join(";"), text(&parts.headers, "x-amz-content-sha256")?);
-    canonical.push_str(&format!("\n{names}\n{content}"));
+    canonical.extend(["\n", &names, "\n", &content]);
 
     let canonical = hex::encode(Sha256::digest(canonical));
     let message = format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{canonical}", text(&parts.headers, "x-amz-date")?);

@@ -259,7 +259,7 @@ impl Ledger {
             if last.is_none() && answer.status == 404 {
                 continue;
             }
-            let digest = hashes_to_its_name(answer.expect(200));
+            let digest = hashes_to_its_name(&answer.expect(200));
             let possible = moves.get(last.unwrap_or_default()..).unwrap_or_default();
             assert!(
                 possible.iter().any(|(moved, _)| *moved == digest),
@@ -319,7 +319,7 @@ async fn resumed(caller: &Caller, upload: &Interrupted) -> Answer {
 }
 
 /// The digest that an answer carries, which is that of its bytes.
-fn hashes_to_its_name(answer: Answer) -> String {
+fn hashes_to_its_name(answer: &Answer) -> String {
     let digest = answer.header("docker-content-digest").to_owned();
     let actual = Algorithm::Sha256.digest(&answer.body);
     assert_eq!(actual, digest, "a manifest's name");
@@ -346,7 +346,7 @@ async fn shared_tag(acme: &Caller, ledgers: &[Ledger]) {
         if answer.status == 404 {
             continue;
         }
-        let digest = hashes_to_its_name(answer.expect(200));
+        let digest = hashes_to_its_name(&answer.expect(200));
         let known = ledgers.iter().flat_map(|ledger| &ledger.manifests);
         assert!(
             known.into_iter().any(|m| m.content.digest == digest),

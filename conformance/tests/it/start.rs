@@ -218,7 +218,7 @@ impl SmallDisk {
         self.pushed += 1;
         let blob = Content::random(Algorithm::Sha256, &format!("small disk {}", self.pushed), size);
         let uploads = "/v2/acme/web/blobs/uploads/";
-        let answer = if self.pushed % 3 == 0 {
+        let answer = if self.pushed.is_multiple_of(3) {
             self.caller.send(Request::post(format!("{uploads}?digest={}", blob.digest)).body(blob.bytes.clone())).await
         } else {
             let opened = self.caller.send(Request::post(uploads)).await;
