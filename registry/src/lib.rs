@@ -28,7 +28,7 @@ mod token;
 use std::{process::ExitCode, sync::Arc};
 
 pub use app::App;
-pub use start::{Running, StartError, start, start_on};
+pub use start::{Running, StartError, Starting, start, start_on};
 
 /// The command line with a clock of the caller's: the program passes the system's, the program of the tests one that it can set.
 pub fn main_with(clock: Arc<dyn storage::Clock>) -> ExitCode {

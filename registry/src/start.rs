@@ -1,6 +1,6 @@
 //! From a configuration to a server that serves.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use config::Config;
 use storage::{Clock, Store};
@@ -69,17 +69,24 @@ impl Running {
     }
 }
 
+/// A server on its way. Boxed, so that the whole server is compiled once, here, and not again in every program that starts one.
+pub type Starting = Pin<Box<dyn Future<Output = Result<Running, StartError>> + Send>>;
+
 /// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests.
-pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    let sockets = Sockets::bind(&config).await?;
-    let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
-    serve(config, sockets, opened, clock).await
+pub fn start(config: Config, clock: Arc<dyn Clock>) -> Starting {
+    Box::pin(async move {
+        let sockets = Sockets::bind(&config).await?;
+        let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
+        serve(config, sockets, opened, clock).await
+    })
 }
 
 /// The same over a store that is open already; what the configuration says of the store is not looked at.
-pub async fn start_on(config: Config, opened: open::Opened, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    let sockets = Sockets::bind(&config).await?;
-    serve(config, sockets, opened, clock).await
+pub fn start_on(config: Config, opened: open::Opened, clock: Arc<dyn Clock>) -> Starting {
+    Box::pin(async move {
+        let sockets = Sockets::bind(&config).await?;
+        serve(config, sockets, opened, clock).await
+    })
 }
 
 /// Bound, and nobody is answered yet.
