@@ -4,11 +4,7 @@ use auth::Auth;
 use config::Limits;
 use storage::{Clock, Store};
 
-use crate::{
-    hosts::Hosts,
-    operations::{Metrics, Readiness},
-    server::shutdown::Tasks,
-};
+use crate::{hosts::Hosts, metrics::Metrics, operations::Readiness, server::shutdown::Tasks};
 
 /// Everything a request needs, built once.
 pub struct App {

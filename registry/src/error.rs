@@ -248,6 +248,19 @@ pub(crate) fn stored(error: &Error) -> Answer {
     }
 }
 
+/// A refusal's name in the metrics.
+pub(crate) fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unauthenticated(_) => "unauthenticated",
+        Refusal::InvalidToken => "invalid_token",
+        Refusal::InsufficientScope(_) => "insufficient_scope",
+        Refusal::Denied(_) => "denied",
+        Refusal::ReadOnly { .. } => "read_only",
+        Refusal::Throttled(_) => "throttled",
+        Refusal::Stale | Refusal::Unavailable(_) => "unavailable",
+    }
+}
+
 pub(crate) fn refused(refusal: &Refusal, host: &str) -> Answer {
     use Code as C;
     use StatusCode as S;

@@ -3,13 +3,17 @@
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use config::Config;
-use storage::{Clock, Store};
+use storage::{
+    Clock, Store,
+    backend::local::{Disk, disk},
+};
 
 use crate::{
     App, background,
     hosts::Hosts,
+    metrics::{Metrics, family},
     open,
-    operations::{Check, Metrics, Operations, Readiness},
+    operations::{Check, Operations, Readiness},
     replica,
     server::{
         listen::{BindError, Listener},
@@ -109,9 +113,11 @@ impl Sockets {
 async fn serve(
     config: Config,
     sockets: Sockets,
-    opened: open::Opened,
+    mut opened: open::Opened,
     clock: Arc<dyn Clock>,
 ) -> Result<Running, StartError> {
+    let metrics = Arc::new(Metrics::new(&*clock));
+    opened.observe(&metrics, &clock);
     let Sockets { certificates, listener, operations } = sockets;
     let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
     let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
@@ -131,7 +137,7 @@ async fn serve(
         settings,
         tasks.tracker().clone(),
     );
-    let metrics = Arc::new(Metrics::new(&*clock));
+    watch(&metrics, &opened, certificates.as_ref(), read_only);
     let readiness = Arc::new(Readiness::new(Arc::clone(&clock), checks(&opened), tasks.stop().clone()));
     let (address, operations_address) = (listener.address(), operations.as_ref().map(Listener::address));
     let app = Arc::new(App {
@@ -180,6 +186,29 @@ async fn bind_operations(wanted: config::Operations) -> Result<Option<Listener>,
             }
             Err(error) => Err(error),
         },
+    }
+}
+
+/// The numbers that are read when they are asked for.
+fn watch(metrics: &Metrics, opened: &open::Opened, certificates: Option<&tls::Certificates>, read_only: bool) {
+    metrics.watch(family::READ_ONLY, move || vec![(String::new(), u8::from(read_only).to_string())]);
+    if let Some(folder) = opened.folder() {
+        for (name, read) in [
+            (family::DISK_FREE, (|disk| disk.free) as fn(Disk) -> u64),
+            (family::DISK_SIZE, |disk| disk.size),
+            (family::DISK_RESERVE, |disk| disk.reserve),
+        ] {
+            let folder = folder.to_owned();
+            metrics.watch(name, move || {
+                disk(&folder).map(|disk| (String::new(), read(disk).to_string())).into_iter().collect()
+            });
+        }
+    }
+    if let Some(certificates) = certificates.cloned() {
+        metrics.watch(family::CERTIFICATE_END, move || {
+            let label = |(name, end): (String, i64)| (format!("name=\"{name}\""), end.to_string());
+            certificates.ends().into_iter().map(label).collect()
+        });
     }
 }
 

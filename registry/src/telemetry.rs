@@ -3,7 +3,7 @@
 //! | field | meaning |
 //! | --- | --- |
 //! | `id`, `method`, `operation`, `account`, `repository` | the span `request`; the last three as soon as they are known |
-//! | `status`, `duration_ms` | the answer, and the time from the request's head to the last byte of the answer |
+//! | `status`, `duration_ms` | the answer, and the time from the request's head to the last byte of the answer; 499: the client left before it was answered |
 //! | `request_size_bytes`, `response_size_bytes` | bytes of the bodies that went over the wire |
 //! | `complete` | false when the client left before the last byte |
 //! | `client_address`, `user_agent`, `credential` | who asked; a credential by its id, never by its secret |
@@ -14,7 +14,9 @@ use std::{net::IpAddr, time::Duration};
 use config::{Log, LogFormat};
 use http::{Method, StatusCode};
 use tracing::{Span, field::Empty};
-use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+use tracing_subscriber::{EnvFilter, Layer as _, filter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::traces::{self, Traces};
 
 /// A filter that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -27,18 +29,33 @@ pub fn check(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// Starts the log. A process that has one already keeps it.
-pub fn init(log: &Log) -> Result<(), Error> {
+/// Starts the log, and the traces beside it. A process that has a log already keeps it.
+pub fn init(log: &Log, traces: Option<&Traces>) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&log.filter)?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE).with_writer(std::io::stderr);
-    // The error says that there is a log already: several servers of one test process share it.
-    let _ = match log.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
     };
+    let spans = traces.map(|traces| {
+        let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer());
+        let layer = layer.with_location(false).with_threads(false).with_target(false).with_tracked_inactivity(false);
+        layer.with_filter(filter::filter_fn(|of| of.is_span() && (of.name() == REQUEST || of.target() == STORE)))
+    });
+    // The error says that there is a log already: several servers of one test process share it.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init();
     Ok(())
 }
+
+/// The name of a request's span.
+pub(crate) const REQUEST: &str = "request";
+/// The target of the spans of the store's calls.
+pub(crate) const STORE: &str = "hythe::store";
+/// The status of a request whose client left before it was answered, by nginx's custom.
+pub(crate) const CLIENT_LEFT: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};
 
 /// The span of one request. `operation`, `account` and `repository` are recorded when the steps of the way know them.
 pub fn request_span(id: &str, method: &Method) -> Span {
@@ -96,6 +113,19 @@ impl Finished<'_> {
         } else {
             event!(tracing::Level::INFO);
         }
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX).into();
+        traces::ended(
+            span,
+            [
+                ("http.response.status_code", Some(i64::from(status).into())),
+                ("http.request.body.size", Some(signed(self.received))),
+                ("http.response.body.size", Some(signed(self.sent))),
+                ("client.address", Some(self.client.to_string().into())),
+                ("user_agent.original", self.user_agent.map(|agent| agent.to_owned().into())),
+                ("credential", self.credential.map(|credential| credential.to_owned().into())),
+                ("error", self.error.map(|error| error.to_owned().into())),
+            ],
+        );
     }
 }
 
@@ -128,6 +158,6 @@ mod tests {
     #[test]
     fn a_bad_filter_is_an_error_with_the_way_out() {
         let log = Log { filter: "hyper=loud".to_owned(), format: LogFormat::Text };
-        assert!(init(&log).unwrap_err().to_string().ends_with("or target=level directives"));
+        assert!(init(&log, None).unwrap_err().to_string().ends_with("or target=level directives"));
     }
 }

@@ -2,6 +2,7 @@ use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::{
     Clock, Error, Repository, Time, UploadKeys,
@@ -137,7 +138,7 @@ impl Store {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        self.0.tracker.spawn(work).await.map_err(Error::unknown)?
+        self.0.tracker.spawn(work.in_current_span()).await.map_err(Error::unknown)?
     }
 
     /// Runs what nobody waits for: loss is harmless, shutdown still awaits it.

@@ -12,6 +12,7 @@ use crate::{
     Running, StartError, hosts,
     server::shutdown::{self, Drained},
     telemetry::{self, chain},
+    traces::Traces,
 };
 
 #[derive(Debug, Args)]
@@ -36,7 +37,9 @@ fn account(config: &Config) -> Result<Option<AccountName>, Failure> {
 pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Failure> {
     let config = configuration(&command.settings)?;
     let first_account = account(&config)?;
-    telemetry::init(&config.log).map_err(|error| Failure::Usage(error.to_string()))?;
+    let traces =
+        Traces::from_environment(|name| std::env::var(name).ok()).map_err(|error| Failure::Usage(error.to_string()))?;
+    telemetry::init(&config.log, traces.as_ref()).map_err(|error| Failure::Usage(error.to_string()))?;
     // Watched before anything is announced: whoever reads "serving" may stop the server at once.
     let mut signals = shutdown::Signals::watch()?;
     let running = crate::start(config.clone(), clock).await?;
@@ -61,6 +64,11 @@ pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Fai
     match drained {
         Drained::Clean => tracing::info!("stopped"),
         Drained::Cut { tasks } => tracing::warn!(tasks, "stopped; requests that took too long were cut off"),
+    }
+    if let Some(traces) = traces
+        && let Ok(Err(error)) = tokio::task::spawn_blocking(move || traces.flush()).await
+    {
+        tracing::warn!(%error, "the last spans were not sent");
     }
     Ok(())
 }

@@ -72,7 +72,7 @@ pub(super) fn rendered_host(url: &config::PublicUrl) -> Result<auth::Host, Failu
 pub(super) fn log(config: &Config) -> Result<(), Failure> {
     let asked = config.effective.iter().any(|e| e.key == "log.filter" && e.origin != Origin::Default);
     let quiet = Log { filter: "warn".to_owned(), format: config.log.format };
-    telemetry::init(if asked { &config.log } else { &quiet }).map_err(|error| Failure::Usage(error.to_string()))
+    telemetry::init(if asked { &config.log } else { &quiet }, None).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// Every page of a list, one after the other.

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{Handler, Peer, connection, shutdown::Tasks};
-use crate::operations::Metrics;
+use crate::metrics::Metrics;
 
 /// How long the loop rests when the system is out of descriptors: long enough to let connections end, short enough to go unseen.
 const REST: Duration = Duration::from_millis(50);

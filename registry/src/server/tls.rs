@@ -2,7 +2,7 @@
 //! change; HTTP/2 or HTTP/1.1 by ALPN.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -114,6 +114,24 @@ impl Certificates {
         Ok(())
     }
 
+    /// The names that are served, each with the end of its certificate in Unix time. A certificate for no name is `*`.
+    pub fn ends(&self) -> Vec<(String, i64)> {
+        let chosen = self.table.0.read();
+        let end = |key: &CertifiedKey| key.end_entity_cert().ok().and_then(|der| not_after(der));
+        let mut ends: BTreeMap<_, _> =
+            chosen.by_name.iter().filter_map(|(name, key)| Some((name.clone(), end(key)?))).collect();
+        if let Some((key, end)) = chosen.fallback.as_deref().and_then(|key| Some((key, end(key)?))) {
+            let mut names = names(key);
+            if names.is_empty() {
+                names.push("*".to_owned());
+            }
+            for name in names {
+                ends.entry(name).or_insert(end);
+            }
+        }
+        ends.into_iter().collect()
+    }
+
     /// Reads the files again every minute until the order to stop.
     pub fn keep_fresh(self, tasks: &Tasks) {
         let stop = tasks.stop().clone();
@@ -182,6 +200,46 @@ fn pair(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, Err
 fn names(key: &CertifiedKey) -> Vec<String> {
     let parsed = key.end_entity_cert().ok().and_then(|der| EndEntityCert::try_from(der).ok());
     parsed.map(|cert| cert.valid_dns_names().map(str::to_ascii_lowercase).collect()).unwrap_or_default()
+}
+
+/// When a certificate ends, in Unix time: the second time of its `validity` (RFC 5280 §4.1). No more of it is looked at, so
+/// the few lines stand in for a parser.
+fn not_after(certificate: &[u8]) -> Option<i64> {
+    const SEQUENCE: u8 = 0x30;
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut fields, _) = element(certificate)?;
+    // The version is optional; serial number, signature and issuer stand before the validity.
+    if let Some((0xa0, _, rest)) = element(fields) {
+        fields = rest;
+    }
+    for _ in 0..3 {
+        fields = element(fields)?.2;
+    }
+    let (SEQUENCE, validity, _) = element(fields)? else { return None };
+    let (_, _, validity) = element(validity)?;
+    let (kind, text, _) = element(validity)?;
+    let text = std::str::from_utf8(text).ok()?;
+    // UTCTime has two digits of the year: those below 50 are of this century (§4.1.2.5.1).
+    let text = match (kind, text.get(..2)?) {
+        (0x17, year) if year < "50" => format!("20{text}"),
+        (0x17, _) => format!("19{text}"),
+        _ => text.to_owned(),
+    };
+    Some(chrono::NaiveDateTime::parse_from_str(&text, "%Y%m%d%H%M%SZ").ok()?.and_utc().timestamp())
+}
+
+/// The first element of DER: its tag, its content, and what follows.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        (bytes.iter().take(4).fold(0, |length, &byte| length << 8 | usize::from(byte)), rest)
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
 }
 
 fn describe(error: &pem::Error, what: &str) -> String {

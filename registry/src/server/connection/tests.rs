@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     body::{Body, Interrupted, incoming},
-    operations::Metrics,
+    metrics::Metrics,
     server::{
         Handler, Peer,
         listen::Listener,
