@@ -16,6 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use config::Limits;
+use http::{HeaderValue, header};
 use http_body::{Frame, SizeHint};
 use hyper::{
     server::conn::{http1, http2},
@@ -73,7 +74,7 @@ pub async fn serve<S, H>(
     } else {
         let told = tokio::select! {
             told = tokio::time::timeout(limits.header_timeout, first_bytes(&mut stream)) => told,
-            () = tasks.stop().cancelled() => return,
+            () = tasks.lingered() => return,
         };
         let Ok(Ok(told)) = told else { return };
         told
@@ -86,12 +87,18 @@ pub async fn serve<S, H>(
     let stream =
         TokioIo::new(Watched { inner: stream, first, activity: Arc::clone(&activity), patience, standing: None });
     let service = service_fn({
-        let activity = Arc::clone(&activity);
+        let (activity, stop) = (Arc::clone(&activity), tasks.stop().clone());
         move |request| {
-            let busy = Busy::new(&activity);
+            let (busy, stop) = (Busy::new(&activity), stop.clone());
             // Boxed, so that a connection at rest does not hold room for the largest request there is.
             let answer = Box::pin(Arc::clone(&handler).handle(request, peer));
-            async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| Answer { body, _busy: busy })) }
+            async move {
+                let mut response = answer.await.map(|body| Answer { body, _busy: busy });
+                if protocol == Protocol::Http1 && stop.is_cancelled() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
         }
     });
     match protocol {
@@ -101,7 +108,8 @@ pub async fn serve<S, H>(
                 .header_read_timeout(None)
                 .max_header_size(HEAD_ROOM * limits.header_size)
                 .serve_connection(stream, service);
-            drive(connection, &activity, limits, tasks, peer).await;
+            // HTTP/1.1 has no goodbye but that in an answer, so a connection at rest is kept for the request that may be coming.
+            drive(connection, tasks.lingered(), &activity, limits, tasks, peer).await;
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(tasks.clone())
@@ -113,7 +121,7 @@ pub async fn serve<S, H>(
                 .keep_alive_interval(PING)
                 .keep_alive_timeout(PING)
                 .serve_connection(stream, service);
-            drive(connection, &activity, limits, tasks, peer).await;
+            drive(connection, tasks.stop().cancelled(), &activity, limits, tasks, peer).await;
         }
     }
 }
@@ -142,14 +150,22 @@ enum Verdict {
     HangUp,
 }
 
-async fn drive<C>(connection: C, activity: &Activity, limits: &Limits, tasks: &Tasks, peer: Peer)
-where
+/// Drives a connection to its end; when `goodbye` comes, it takes no more requests.
+async fn drive<C>(
+    connection: C,
+    goodbye: impl Future<Output = ()>,
+    activity: &Activity,
+    limits: &Limits,
+    tasks: &Tasks,
+    peer: Peer,
+) where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
 {
     let mut connection = std::pin::pin!(connection);
     let mut watch = std::pin::pin!(watch(activity, limits));
     let mut leaving = std::pin::pin!(None::<Sleep>);
+    let mut goodbye = std::pin::pin!(goodbye);
     let mut stopping = false;
     loop {
         let verdict = tokio::select! {
@@ -160,7 +176,7 @@ where
                 return;
             }
             () = tasks.cut().cancelled() => return,
-            () = tasks.stop().cancelled(), if !stopping => {
+            () = goodbye.as_mut(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
                 continue;

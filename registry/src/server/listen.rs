@@ -74,15 +74,9 @@ impl Listener {
         let room = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
         let limits = Arc::new(limits);
         let spawner = tasks.clone();
-        tasks.spawn(async move {
-            let stop = spawner.stop().clone();
-            loop {
-                let accepted = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => break,
-                    accepted = self.accept(&room) => accepted,
-                };
-                let Some((permit, socket, address)) = accepted else { continue };
+        let connected = {
+            let spawner = spawner.clone();
+            move |(permit, socket, address): Admitted| {
                 let peer = Peer { address, tls: tls.is_some() };
                 let (handler, tls, limits) = (Arc::clone(&handler), tls.clone(), Arc::clone(&limits));
                 let (tasks, open) = (spawner.clone(), metrics.connection());
@@ -91,23 +85,42 @@ impl Listener {
                     drop((permit, open));
                 });
             }
+        };
+        tasks.spawn(async move {
+            let stop = spawner.stop().clone();
+            loop {
+                let accepted = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    accepted = self.accept(&room) => accepted,
+                };
+                if let Some(admitted) = accepted {
+                    connected(admitted);
+                }
+            }
+            self.queued(&room).into_iter().for_each(connected);
         });
     }
 
-    async fn accept(
-        &self,
-        room: &Arc<Semaphore>,
-    ) -> Option<(tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    /// Closes the listener. Who stands in the system's queue has been let in by it, and may have sent a request: they are taken.
+    fn queued(self, room: &Arc<Semaphore>) -> Vec<Admitted> {
+        let Ok(socket) = self.socket.into_std() else { return Vec::new() };
+        let mut queued = Vec::new();
+        while let Ok(permit) = Arc::clone(room).try_acquire_owned()
+            && let Ok((stream, address)) = socket.accept()
+        {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                queued.extend(admitted(permit, stream, address));
+            }
+        }
+        queued
+    }
+
+    async fn accept(&self, room: &Arc<Semaphore>) -> Option<Admitted> {
         let permit = Arc::clone(room).acquire_owned().await.ok()?;
         match self.socket.accept().await {
-            Ok((socket, address)) => {
-                // A registry answers in small writes at the end of large ones; waiting to fill a packet only adds latency.
-                if let Err(error) = socket.set_nodelay(true) {
-                    tracing::debug!(%error, "the connection ended before it began");
-                    return None;
-                }
-                Some((permit, socket, SocketAddr::new(address.ip().to_canonical(), address.port())))
-            }
+            Ok((socket, address)) => admitted(permit, socket, address),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(REST).await;
@@ -115,6 +128,18 @@ impl Listener {
             }
         }
     }
+}
+
+/// A connection with its place in the room, and its other end.
+type Admitted = (tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr);
+
+fn admitted(permit: tokio::sync::OwnedSemaphorePermit, socket: TcpStream, address: SocketAddr) -> Option<Admitted> {
+    // A registry answers in small writes at the end of large ones; waiting to fill a packet only adds latency.
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "the connection ended before it began");
+        return None;
+    }
+    Some((permit, socket, SocketAddr::new(address.ip().to_canonical(), address.port())))
 }
 
 async fn connect<H: Handler>(
@@ -130,7 +155,7 @@ async fn connect<H: Handler>(
     };
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limits.header_timeout, tls.accept(socket)) => shaken,
-        () = tasks.stop().cancelled() => return,
+        () = tasks.lingered() => return,
     };
     match shaken {
         Ok(Ok(stream)) => {

@@ -16,6 +16,10 @@ pub struct Tasks {
     cut: CancellationToken,
 }
 
+/// How long after the order to stop a connection at rest is kept: a request that is on its way in is answered, and told that it
+/// is the connection's last, where closing at once would lose it.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
@@ -51,6 +55,12 @@ impl Tasks {
     /// Ends when the order to stop is given: loops stop, listeners close, connections take no more requests.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Ends when the order to stop was given and clients at rest have had their chance ([`LINGER`]).
+    pub(super) async fn lingered(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(LINGER).await;
     }
 
     /// Ends when the drain's deadline has passed: connections are dropped as they are.
