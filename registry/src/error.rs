@@ -311,7 +311,14 @@ pub(crate) fn render(answer: &Answer, id: &str) -> Response<Body> {
 }
 
 fn document(told: &Told, status: StatusCode, id: &str) -> serde_json::Value {
-    let mut error = serde_json::json!({ "code": told.code.as_str(), "message": told.message });
+    // Clients show the message alone: where the reason is not in it, it says what the operator finds the reason by.
+    let message = match status {
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE => {
+            format!("{} (request {id})", told.message)
+        }
+        _ => told.message.clone(),
+    };
+    let mut error = serde_json::json!({ "code": told.code.as_str(), "message": message });
     let detail = match &told.field {
         Some(field) => Some(serde_json::json!({ "field": field })),
         None => status.is_server_error().then(|| serde_json::json!({ "request_id": id })),

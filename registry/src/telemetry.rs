@@ -1,13 +1,4 @@
-//! The log: one span a request, one event at its end, on stderr.
-//!
-//! | field | meaning |
-//! | --- | --- |
-//! | `id`, `method`, `operation`, `account`, `repository` | the span `request`; the last three as soon as they are known |
-//! | `status`, `duration_ms` | the answer, and the time from the request's head to the last byte of the answer; 499: the client left before it was answered |
-//! | `request_size_bytes`, `response_size_bytes` | bytes of the bodies that went over the wire |
-//! | `complete` | false when the client left before the last byte |
-//! | `client_address`, `user_agent`, `credential` | who asked; a credential by its id, never by its secret |
-//! | `error` | for 5xx, the chain of causes that the client is not shown |
+//! The log: one span a request, one event at its end, on stderr. [`FIELDS`] is the list of what an event may say.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -17,6 +8,26 @@ use tracing::{Span, field::Empty};
 use tracing_subscriber::{EnvFilter, Layer as _, filter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::traces::{self, Traces};
+
+/// The fields of a request's event, and their meaning; those of the span first.
+pub const FIELDS: &[(&str, &str)] = &[
+    ("id", "names the request; the client has it as `X-Request-Id`"),
+    ("method", "the request's method"),
+    ("operation", "what was asked for, from a closed list: `blob_get`, `manifest_put`, `account_list`, …"),
+    ("account", "the account whose repository was asked for"),
+    ("repository", "the repository, account included"),
+    ("status", "the answer's status; 499: the client left before it was answered"),
+    ("duration_ms", "from the head of the request to the last byte of the answer"),
+    ("request_size_bytes", "bytes of the request's body that arrived"),
+    ("response_size_bytes", "bytes of the answer's body that were sent"),
+    ("complete", "false when the client left, or the store failed, before the last byte"),
+    ("client_address", "who asked; behind a trusted proxy the client that it names"),
+    ("user_agent", "the client's `User-Agent`"),
+    ("credential", "the credential or key that was presented and found good, by its id"),
+    ("error", "for 5xx, what went wrong with its causes, which the client is not told"),
+];
+/// How many of [`FIELDS`] belong to the span.
+pub const SPAN_FIELDS: usize = 5;
 
 /// A filter that cannot be read.
 #[derive(Debug, thiserror::Error)]
