@@ -54,6 +54,8 @@ pub struct Harness {
     serve_args: Vec<String>,
     /// What the program is started through: `nsenter` and its arguments, for one.
     through: Vec<String>,
+    /// Further variables of the server.
+    variables: Vec<(String, String)>,
     accounts: Mutex<BTreeSet<String>>,
     dir: TempDir,
 }
@@ -93,6 +95,7 @@ impl Harness {
             client: Client::new(free_address()),
             serve_args: Vec::new(),
             through: Vec::new(),
+            variables: Vec::new(),
             accounts: Mutex::default(),
             dir,
         }
@@ -105,10 +108,14 @@ impl Harness {
     pub async fn boot(&mut self) {
         assert!(self.server.is_none(), "the server runs already");
         let log = self.log_path();
+        let operations: &[&str] =
+            if self.serve_args.iter().any(|arg| arg == "--operations") { &[] } else { &["--operations", "off"] };
         let mut child = self
             .command()
+            .envs(self.variables.clone())
             .arg("serve")
-            .args(["--listen", &self.client.address().to_string(), "--operations", "off"])
+            .args(["--listen", &self.client.address().to_string()])
+            .args(operations)
             .args(self.store_flags())
             .args(&self.serve_args)
             .stdin(Stdio::null())
@@ -125,6 +132,48 @@ impl Harness {
         self.through = program;
     }
 
+    /// Gives the server a variable and further arguments when it starts next.
+    pub fn set(&mut self, variables: &[(&str, &str)], serve_args: &[&str]) {
+        self.variables.extend(variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+        self.serve_args.extend(serve_args.iter().map(|&arg| arg.to_owned()));
+    }
+
+    /// Sends the running server a signal.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.pid().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        let sent = pid.map(|pid| rustix::process::kill_process(pid, signal));
+        assert!(matches!(sent, Some(Ok(()))), "{signal:?} to {pid:?}: {sent:?}");
+    }
+
+    /// Waits until the server has ended by itself, a minute at most, and gives its exit code.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let mut child = self.server.take()?;
+        let mut looks = tokio::time::interval(PROBE);
+        for _ in 0..PROBES {
+            looks.tick().await;
+            if let Ok(Some(status)) = child.try_wait() {
+                return status.code();
+            }
+        }
+        self.server = Some(child);
+        panic!("the server does not end")
+    }
+
+    /// Stops the server as a service manager does (SIGTERM) and waits for its end.
+    ///
+    /// # Panics
+    /// When it ends with an error.
+    pub async fn stop(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.ended().await, Some(0), "{}", self.log());
+    }
+
     /// Kills the server (SIGKILL) and reaps it.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.server.take() {
@@ -137,6 +186,13 @@ impl Harness {
     pub async fn restart(&mut self) {
         self.kill();
         self.boot().await;
+    }
+
+    /// Kills the MinIO of this harness, while the server goes on.
+    pub fn lose_bucket(&mut self) {
+        if let Some(minio) = &mut self.minio {
+            minio.kill();
+        }
     }
 
     /// The server's process id, while it runs.

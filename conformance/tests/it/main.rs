@@ -19,6 +19,8 @@ mod isolation;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod secret;
 #[cfg(test)]
 mod start;
