@@ -4,7 +4,7 @@
 //	hythe-oras-go push  HOST/REPOSITORY:TAG FILE
 //	hythe-oras-go pull  HOST/REPOSITORY:TAG FOLDER
 //
-// User name and password come from ORAS_USERNAME and ORAS_PASSWORD. push and pull print the digest of the manifest.
+// User name and password come from ORAS_USERNAME and ORAS_PASSWORD; ORAS_TLS=1 speaks TLS. push and pull print the digest of the manifest.
 package main
 
 import (
@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		registry.PlainHTTP = true
+		registry.PlainHTTP = plain()
 		registry.Client = &auth.Client{Credential: auth.StaticCredential(args[1], credential)}
 		return registry.Ping(ctx)
 	case len(args) == 3 && args[0] == "push":
@@ -52,12 +52,14 @@ func run(ctx context.Context, args []string) error {
 	return errors.New("usage: login HOST | push REFERENCE FILE | pull REFERENCE FOLDER")
 }
 
+func plain() bool { return os.Getenv("ORAS_TLS") == "" }
+
 func repository(reference string, credential auth.Credential) (*remote.Repository, error) {
 	target, err := remote.NewRepository(reference)
 	if err != nil {
 		return nil, err
 	}
-	target.PlainHTTP = true
+	target.PlainHTTP = plain()
 	target.Client = &auth.Client{
 		Cache:      auth.NewCache(),
 		Credential: auth.StaticCredential(target.Reference.Registry, credential),
