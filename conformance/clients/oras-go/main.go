@@ -7,7 +7,7 @@
 //
 // copy takes along what refers to the image, and what refers to that. User name and password come from ORAS_USERNAME and
 // ORAS_PASSWORD, those of copy's destination from ORAS_TO_USERNAME and ORAS_TO_PASSWORD. push, pull and copy print the
-// digest of the manifest.
+// digest of the manifest. ORAS_TLS=1 speaks TLS.
 package main
 
 import (
@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		registry.PlainHTTP = true
+		registry.PlainHTTP = plain()
 		registry.Client = &auth.Client{Credential: auth.StaticCredential(args[1], credential)}
 		return registry.Ping(ctx)
 	case len(args) == 3 && args[0] == "push":
@@ -58,12 +58,14 @@ func run(ctx context.Context, args []string) error {
 	return errors.New("usage: login HOST | push REFERENCE FILE | pull REFERENCE FOLDER | copy REFERENCE REFERENCE")
 }
 
+func plain() bool { return os.Getenv("ORAS_TLS") == "" }
+
 func repository(reference string, credential auth.Credential) (*remote.Repository, error) {
 	target, err := remote.NewRepository(reference)
 	if err != nil {
 		return nil, err
 	}
-	target.PlainHTTP = true
+	target.PlainHTTP = plain()
 	target.Client = &auth.Client{
 		Cache:      auth.NewCache(),
 		Credential: auth.StaticCredential(target.Reference.Registry, credential),

@@ -9,6 +9,8 @@ mod clients;
 #[cfg(test)]
 mod cve;
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod distribution;
 #[cfg(test)]
 mod docs;

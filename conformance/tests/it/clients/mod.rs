@@ -42,7 +42,7 @@ async fn bad_keys(harness: &Harness) -> [BadKey; 4] {
 }
 
 /// The digest that the registry has under a tag, asked for through HTTP.
-async fn digest_of(acme: &AccountUnderTest<'_>, repository: &str, tag: &str) -> String {
+pub(crate) async fn digest_of(acme: &AccountUnderTest<'_>, repository: &str, tag: &str) -> String {
     let caller = acme.caller(&acme.pull().await);
     let answer = caller.send(Request::head(format!("/v2/{repository}/manifests/{tag}"))).await.expect(200);
     answer.header("docker-content-digest").to_owned()

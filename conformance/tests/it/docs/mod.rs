@@ -1,5 +1,7 @@
 //! The commands of the documentation, run as they stand: one module a page, named after it.
 
+mod from_elsewhere;
+mod quick_start;
 mod readme;
 
 use conformance::{harness::read_text, page, tools};
