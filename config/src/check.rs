@@ -11,8 +11,8 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    ByteSize, Config, DeclaredAccount, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin, Secret, Server,
-    Store, Tls, TlsFiles,
+    ByteSize, Config, DeclaredAccount, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin,
+    Secret, Server, Store, Tls, TlsFiles,
     load::{Given, Layer},
 };
 

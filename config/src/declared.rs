@@ -67,29 +67,14 @@ pub struct DeclaredKey {
 pub(crate) const KEY: &str = "accounts";
 
 /// Keys of an account's table, in the order in which they are told.
-const ACCOUNT: [&str; 10] = [
-    "name",
-    "gen",
-    "display",
-    "state",
-    "public",
-    "on_stale",
-    "ip_allow",
-    "max_ttl_pull",
-    "max_ttl_push",
-    "keys",
-];
+const ACCOUNT: [&str; 10] =
+    ["name", "gen", "display", "state", "public", "on_stale", "ip_allow", "max_ttl_pull", "max_ttl_push", "keys"];
 /// Keys of an access key's table.
 const ACCESS_KEY: [&str; 9] =
     ["id", "hash", "role", "delete", "repositories", "label", "max_ttl", "expires", "ip_allow"];
 
 /// Reads the value of `accounts`, an array of tables that begins at `line`.
-pub(crate) fn read(
-    path: &Path,
-    text: &str,
-    line: usize,
-    value: &DeValue<'_>,
-) -> Result<Vec<DeclaredAccount>, Error> {
+pub(crate) fn read(path: &Path, text: &str, line: usize, value: &DeValue<'_>) -> Result<Vec<DeclaredAccount>, Error> {
     let file = File { path, text };
     file.tables(value, file.at(line), "[[accounts]]")?.into_iter().map(|table| account(&table)).collect()
 }

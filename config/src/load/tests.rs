@@ -182,7 +182,10 @@ fn a_declared_account_that_cannot_be_read_is_one_line_with_its_place() {
     let cases = [
         ("accounts = 1\n", " line 1): expected tables, [[accounts]]"),
         ("[[accounts]]\nname = 'acme'\n", " line 2): gen is missing; hythe key declare prints it"),
-        ("[[accounts]]\nname = 'acme'\ngeneration = 'x'\n", " line 3): there is no generation here; there are name, gen, "),
+        (
+            "[[accounts]]\nname = 'acme'\ngeneration = 'x'\n",
+            " line 3): there is no generation here; there are name, gen, ",
+        ),
         ("[[accounts]]\nname = 'a'\ngen = 'x'\npublic = 'a/**'\n", " line 4): public: expected an array of strings"),
         ("[[accounts]]\nname = 'a'\ngen = 'x'\nkeys = [{id = 'i'}]\n", " line 4): hash is missing"),
         ("[[accounts]]\nname = ['a']\ngen = 'x'\n", " line 2): name: expected one value"),
