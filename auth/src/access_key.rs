@@ -301,9 +301,10 @@ impl Auth {
     async fn end_key(&self, actor: &Actor, name: &AccountName, id: &Id, state: KeyState) -> Result<Ended, Error> {
         self.admit(actor, Right::EndKeys, Some(name))?;
         let account = self.living(name).await?.value.account();
-        self.admit_revocation(account.generation())?;
         let now = self.clock.now();
+        let mut admission = self.revocation(account.generation());
         record::modify(&*self.records, &key::access_key(&account, id.as_str()), |record: &mut KeyRecord| {
+            admission.ask()?;
             // A revoked key is not brought back to life as a retired one.
             if record.state == KeyState::Revoked || record.state == state {
                 return Ok::<_, Error>(false);

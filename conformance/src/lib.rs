@@ -5,6 +5,7 @@
 //! - [`Actor`] names who may come: each becomes a [`Caller`] that can try any request.
 //! - [`Client`] is HTTP without opinions: raw paths, raw headers, raw bytes.
 //! - [`fixture`] makes images, charts, indexes, artifacts and hostile inputs from a seed, so that no two tests share bytes.
+//! - [`page`] runs the commands of a page of the documentation.
 //! - [`tools`] finds the real clients that `conformance/run` installs.
 //!
 //! The harness is test code outside `#[test]`: what cannot be set up ends the test with the reason.
@@ -17,6 +18,7 @@ pub mod harness;
 pub mod lax;
 pub mod load;
 pub mod minio;
+pub mod page;
 pub mod push;
 pub mod tools;
 

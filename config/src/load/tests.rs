@@ -53,6 +53,17 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
     assert_eq!(listen.origin.to_string(), "--listen");
 }
 
+/// An image sets `HYTHE_DATA` for all who say nothing; `--store` says something.
+#[test]
+fn where_everything_is_kept_is_one_choice_and_the_later_layer_makes_it() {
+    static BUCKET: [(&str, &str); 2] = [("HYTHE_STORE", "s3://bucket"), ("HYTHE_RECORDS", "sqlite:/r.db")];
+    let config = load(&variables(&[("HYTHE_DATA", "/data")]).set("store", "s3://bucket")).unwrap();
+    assert!(matches!(config.store, Store::Remote { records: None, .. }), "{:?}", config.store);
+    assert_eq!(load(&variables(&BUCKET).set("data", "/data")).unwrap().store, Store::Folder("/data".into()));
+    let text = refused(&variables(&BUCKET[..1]).set("data", "/data").set("records", "sqlite:/r.db"));
+    assert_eq!(text, "records (--records) needs store; set both or neither");
+}
+
 #[test]
 fn a_list_is_comma_separated_in_a_variable() {
     let config = load(&variables(&[("HYTHE_PUBLIC_URL", "https://a.example, http://b.example:81")])).unwrap();
@@ -90,8 +101,8 @@ fn a_file_that_is_not_there_is_refused_with_the_way_out() {
 
 #[test]
 fn data_and_store_exclude_one_another() {
-    let text = refused(&variables(&[("HYTHE_DATA", "/d")]).set("store", "s3://bucket"));
-    assert_eq!(text, "data (HYTHE_DATA) and store (--store) are both set; keep one");
+    let text = refused(&variables(&[("HYTHE_DATA", "/d"), ("HYTHE_STORE", "s3://bucket")]));
+    assert_eq!(text, "data (HYTHE_DATA) and store (HYTHE_STORE) are both set; keep one");
     assert!(matches!(load(&Sources::isolated().set("store", "s3://bucket")).unwrap().store, Store::Remote { .. }));
 }
 

@@ -11,6 +11,8 @@ mod cve;
 #[cfg(test)]
 mod distribution;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod isolation;

@@ -53,8 +53,16 @@ impl<'a> Daemon<'a> {
 
     /// A program that will find this daemon, and its own docker configuration.
     pub(crate) fn dress(&self, run: Run) -> Run {
-        run.env("DOCKER_CONFIG", self.dir.join("config"))
-            .env("DOCKER_HOST", format!("unix://{}", self.dir.join("docker.sock").display()))
+        self.variables().into_iter().fold(run, |run, (name, value)| run.env(&name, value))
+    }
+
+    /// The variables that make it so.
+    pub(crate) fn variables(&self) -> [(String, String); 2] {
+        let (config, socket) = (self.dir.join("config"), self.dir.join("docker.sock"));
+        [
+            ("DOCKER_CONFIG".to_owned(), config.display().to_string()),
+            ("DOCKER_HOST".to_owned(), format!("unix://{}", socket.display())),
+        ]
     }
 
     fn login(&self, key: &Credential) -> Run {
