@@ -54,6 +54,8 @@ pub struct Harness {
     serve_args: Vec<String>,
     /// What the program is started through: `nsenter` and its arguments, for one.
     through: Vec<String>,
+    /// Further variables of the server.
+    variables: Vec<(String, String)>,
     accounts: Mutex<BTreeSet<String>>,
     dir: TempDir,
 }
@@ -93,6 +95,7 @@ impl Harness {
             client: Client::new(free_address()),
             serve_args: Vec::new(),
             through: Vec::new(),
+            variables: Vec::new(),
             accounts: Mutex::default(),
             dir,
         }
@@ -107,6 +110,7 @@ impl Harness {
         let log = self.log_path();
         let mut child = self
             .command()
+            .envs(self.variables.clone())
             .arg("serve")
             .args(["--listen", &self.client.address().to_string(), "--operations", "off"])
             .args(self.store_flags())
@@ -123,6 +127,22 @@ impl Harness {
     /// Starts the server and runs every command through another program, which must execute what follows in its own place.
     pub fn through(&mut self, program: Vec<String>) {
         self.through = program;
+    }
+
+    /// Gives the server a variable and further arguments when it starts next.
+    pub fn set(&mut self, variables: &[(&str, &str)], serve_args: &[&str]) {
+        self.variables.extend(variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+        self.serve_args.extend(serve_args.iter().map(|&arg| arg.to_owned()));
+    }
+
+    /// Sends the running server a signal.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.pid().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        let sent = pid.map(|pid| rustix::process::kill_process(pid, signal));
+        assert!(matches!(sent, Some(Ok(()))), "{signal:?} to {pid:?}: {sent:?}");
     }
 
     /// Kills the server (SIGKILL) and reaps it.
@@ -209,6 +229,11 @@ impl Harness {
             run = run.env(&name, value);
         }
         run
+    }
+
+    /// A command that is told of no store.
+    pub fn bare(&self, args: &[&str]) -> Run {
+        Run::of(&binary()).args(args).current_dir(self.dir.path()).env(VARIABLE, self.clock_path())
     }
 
     /// Remembers that an account exists; false if it did already.

@@ -52,7 +52,7 @@ impl OnStore {
     }
 
     /// The first public URL, else what the server that runs on this store says, else where one would listen.
-    async fn canonical(&self) -> Result<config::PublicUrl, Failure> {
+    pub(super) async fn canonical(&self) -> Result<config::PublicUrl, Failure> {
         let server = &self.config.server;
         if let Some(first) = server.public_urls.first() {
             return Ok(first.clone());
