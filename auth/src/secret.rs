@@ -14,7 +14,10 @@ use storage::{Generation, random_text};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::id::{Id, base32, is_crockford};
+use crate::{
+    access_key::Shown,
+    id::{Id, base32, is_crockford},
+};
 
 /// Length of every secret, in characters.
 pub const LENGTH: usize = 93;
@@ -91,6 +94,11 @@ impl Secret {
     /// The 93 characters: for the one answer that shows them.
     pub fn reveal(&self) -> &str {
         &self.text
+    }
+
+    /// The same on its way into a document that shows it.
+    pub fn shown(&self) -> Shown {
+        Shown::new(&self.text)
     }
 
     /// What it is for.

@@ -134,7 +134,7 @@ pub struct Limits {
 /// What is written to stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// Which events: a level, or `target=level` directives. Default `info`.
+    /// Which events: a level, or `target=level` directives. Default `info`, but for what the store's client says of its retries.
     pub filter: String,
     /// How. Default `text`.
     pub format: LogFormat,

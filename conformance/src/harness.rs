@@ -267,6 +267,11 @@ impl Harness {
         run
     }
 
+    /// A command that is told of no store.
+    pub fn bare(&self, args: &[&str]) -> Run {
+        Run::of(&binary()).args(args).current_dir(self.dir.path()).env(VARIABLE, self.clock_path())
+    }
+
     /// Remembers that an account exists; false if it did already.
     pub(crate) fn remember(&self, account: &str) -> bool {
         self.accounts.lock().insert(account.to_owned())

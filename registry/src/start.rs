@@ -39,6 +39,9 @@ pub enum StartError {
     /// What the store says of accounts and keys cannot be used.
     #[error(transparent)]
     Auth(#[from] auth::Error),
+    /// An account that the configuration declares cannot be used.
+    #[error(transparent)]
+    Declared(#[from] auth::NotDeclared),
 }
 
 /// A server that serves.
@@ -121,6 +124,7 @@ async fn serve(
     let Sockets { certificates, listener, operations } = sockets;
     let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
     let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
+    auth.declare(&auth::Declared::check(&config.accounts)?).await?;
 
     let tasks = Tasks::new();
     let read_only = config.server.read_only || opened.read_only;

@@ -1,7 +1,7 @@
 //! `hythe credential create|list|revoke`: through a server with an access key, or on the store itself. Either way the documents
 //! are the same.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use auth::{Actor, Id, MintRequest, SecretName};
 use clap::{Args, Subcommand, ValueEnum};
@@ -67,6 +67,9 @@ pub(super) struct Create {
     /// Form of what is printed
     #[arg(long, value_enum, default_value_t)]
     output: Form,
+    /// Write it to this file, readable by its owner alone, and print nothing
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
     /// With --output secret: the Secret's name (default: hythe-ACCOUNT)
     #[arg(long, value_parser = kubernetes_name)]
     name: Option<String>,
@@ -235,7 +238,10 @@ async fn create(command: Create, clock: Arc<dyn Clock>) -> Result<(), Failure> {
         Form::Dockerconfigjson => text(&minted, "dockerconfigjson").to_owned(),
         Form::Secret => renamed(&minted, command.name.as_deref(), command.namespace.as_deref()),
     };
-    output::print(&printed)?;
+    match &command.to {
+        None => output::print(&printed)?,
+        Some(path) => output::write_private(path, &printed)?,
+    }
     Ok(())
 }
 
@@ -323,7 +329,7 @@ fn renamed(document: &Value, name: Option<&str>, namespace: Option<&str>) -> Str
 }
 
 /// A name as Kubernetes has it (RFC 1123): nothing that YAML could take for anything else.
-fn kubernetes_name(text: &str) -> Result<String, &'static str> {
+pub(super) fn kubernetes_name(text: &str) -> Result<String, &'static str> {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let bytes = text.as_bytes();

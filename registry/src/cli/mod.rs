@@ -6,7 +6,10 @@
 mod account;
 mod config;
 mod credential;
+mod cronjob;
+mod declare;
 mod key;
+mod manual;
 mod operator_key;
 mod output;
 mod serve;
@@ -53,6 +56,10 @@ enum Command {
     /// Check or show the settings
     #[command(subcommand)]
     Config(config::Config),
+    /// Print what completes commands in a shell
+    Completion(manual::Completion),
+    /// Print the manual page, or write one for every command
+    Man(manual::Man),
 }
 
 /// Why a command did not do what it was asked: one line.
@@ -153,7 +160,9 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::OperatorKey(command) => Box::pin(operator_key::run(command, clock)).await,
             Command::Credential(command) => Box::pin(credential::run(command, clock)).await,
             Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
-            Command::Config(command) => config::run(&command),
+            Command::Config(command) => Box::pin(config::run(command, clock)).await,
+            Command::Completion(command) => manual::completion(&command),
+            Command::Man(command) => manual::man(&command),
         }
     });
     // What is still at work had its time; a blocking call must not hold the process.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use auth::{Actor, MintRequest, NewAccount, NewKey, SecretName, Shown};
+use auth::{Actor, Declared, MintRequest, NewAccount, NewKey, SecretName, Shown};
 use clap::Args;
 use config::{Config, Origin, Store};
 use storage::{AccountName, Clock};
@@ -25,6 +25,7 @@ pub(super) struct Serve {
 pub(super) fn configuration(settings: &Settings<true>) -> Result<Config, Failure> {
     let config = settings.load()?;
     account(&config)?;
+    Declared::check(&config.accounts).map_err(|error| Failure::Usage(error.to_string()))?;
     telemetry::check(&config.log).map_err(|error| Failure::Usage(error.to_string()))?;
     Ok(config)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auth::{Auth, Listing, Page};
-use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use config::{Config, Log, Origin};
 use storage::{AccountName, Clock, Store, Time};
 use tokio_util::task::TaskTracker;
@@ -52,7 +52,7 @@ impl OnStore {
     }
 
     /// The first public URL, else what the server that runs on this store says, else where one would listen.
-    async fn canonical(&self) -> Result<config::PublicUrl, Failure> {
+    pub(super) async fn canonical(&self) -> Result<config::PublicUrl, Failure> {
         let server = &self.config.server;
         if let Some(first) = server.public_urls.first() {
             return Ok(first.clone());
@@ -104,9 +104,7 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
 
 /// A date or a time on the command line; a date means its first moment, UTC.
 pub(super) fn time(text: &str) -> Result<Time, String> {
-    let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
-    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc));
-    time.or_else(date).ok_or_else(|| "expected a date or time, like 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
+    auth::parse_time(text).map_err(str::to_owned)
 }
 
 /// A time as text output shows it.
