@@ -17,6 +17,8 @@ mod durability;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod kubernetes;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod secret;
