@@ -299,6 +299,9 @@ pub(crate) fn render(answer: &Answer, id: &str) -> Response<Body> {
     let errors: Vec<_> = answer.errors.iter().map(|told| document(told, answer.status, id)).collect();
     let mut response = Response::new(Body::full(serde_json::json!({ "errors": errors }).to_string()));
     *response.status_mut() = answer.status;
+    if let Some(told) = answer.errors.first() {
+        say_why(&mut response, &told.message);
+    }
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -308,6 +311,21 @@ pub(crate) fn render(answer: &Answer, id: &str) -> Response<Body> {
         }
     }
     response
+}
+
+/// Most bytes of a message that go into a status line: proxies keep the whole head of an answer in a few KiB.
+const REASON_LIMIT: usize = 240;
+
+/// Puts the message into the status line too, behind the status's own words ("403 Forbidden: this is a pull credential").
+/// containerd shows nothing else of a refusal, so it is all that the events of a pod can say. HTTP/2 has no such words;
+/// containerd speaks HTTP/1.1 to registries.
+pub(crate) fn say_why(response: &mut Response<Body>, message: &str) {
+    let words = response.status().canonical_reason().unwrap_or_default();
+    let plain = message.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' });
+    let line: String = words.chars().chain(": ".chars()).chain(plain).take(REASON_LIMIT).collect();
+    if let Ok(reason) = hyper::ext::ReasonPhrase::try_from(line) {
+        response.extensions_mut().insert(reason);
+    }
 }
 
 fn document(told: &Told, status: StatusCode, id: &str) -> serde_json::Value {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     App,
     body::{self, Body},
-    error::{Code, Failure},
+    error::{Code, Failure, say_why},
     hosts::Accepted,
     oci::{Answered, Query, set, text},
     presented::Authorization,
@@ -140,10 +140,11 @@ fn wrong(refusal: &Refusal, host: &Accepted, form: bool) -> Response<Body> {
     let mut document = json!({ "errors": [{ "code": Code::Unauthorized.as_str(), "message": message }] });
     if let (true, Some(fields)) = (form, document.as_object_mut()) {
         fields.insert("error".into(), "invalid_grant".into());
-        fields.insert("error_description".into(), message.into());
+        fields.insert("error_description".into(), message.as_str().into());
     }
     let mut response = Response::new(Body::full(document.to_string()));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
+    say_why(&mut response, &message);
     never_stored(&mut response);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Hythe\""));
     response
@@ -158,6 +159,7 @@ fn oauth(status: StatusCode, error: &str, message: &str) -> Response<Body> {
     });
     let mut response = Response::new(Body::full(document.to_string()));
     *response.status_mut() = status;
+    say_why(&mut response, message);
     never_stored(&mut response);
     response
 }

@@ -19,6 +19,8 @@ mod durability;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod kubernetes;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod operations;
