@@ -15,9 +15,13 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod hosts;
+#[cfg(test)]
 mod isolation;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod secret;
 #[cfg(test)]
