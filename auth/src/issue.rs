@@ -68,6 +68,9 @@ impl std::fmt::Debug for IssuedToken {
 pub enum TokenRefusal {
     /// The request is for another service. 400 `UNSUPPORTED`.
     UnknownService,
+    /// Nothing was presented, and nothing of what was asked is public. 401 like a wrong secret, but in words of its own: who reads
+    /// them knows that they sent none, and is not to look for a mistake in it.
+    Nobody,
     /// As everywhere else; a [`Refusal::Unauthenticated`] is 401 with a Basic challenge.
     Refused(Refusal),
 }
@@ -77,6 +80,7 @@ impl TokenRefusal {
     pub fn text(&self, host: &str) -> String {
         match self {
             Self::UnknownService => "unknown service: leave it out, or take it from the challenge".into(),
+            Self::Nobody => format!("log in to {host} first: what was asked for is private, or not there"),
             Self::Refused(Refusal::Unauthenticated(None)) => WRONG.into(),
             Self::Refused(refusal) => refusal.text(host),
         }
@@ -157,7 +161,7 @@ impl Auth {
         if granted.is_empty() {
             // Better than a useless token: the client says "unauthorized" and not "not found". No failure of the address:
             // every client asks like this first.
-            return Err(Refusal::Unauthenticated(None).into());
+            return Err(TokenRefusal::Nobody);
         }
         let now = self.clock.now();
         self.signed(&Subject::Anonymous, granted, now, now + SIGNED_FOR).await
@@ -193,14 +197,14 @@ impl Auth {
 
     /// Logs in; and who tries it with the right secret of another kind is told what that is for.
     async fn log_in_or_explain(&self, user: &str, secret: &str, from: IpAddr) -> Result<Holder, Refusal> {
-        match self.secrets.parse(secret) {
+        match self.secret(secret) {
             Some(secret) if !crate::decide::logs_in(secret.kind()) => Err(self.explained(&secret, from).await),
             _ => self.log_in(user, secret, from).await,
         }
     }
 
     async fn log_in_by_secret(&self, secret: &str, from: IpAddr) -> Result<Holder, Refusal> {
-        let Some(secret) = self.secrets.parse(secret) else { return Err(self.failed(from)) };
+        let Some(secret) = self.secret(secret) else { return Err(self.failed(from)) };
         if !crate::decide::logs_in(secret.kind()) {
             return Err(self.explained(&secret, from).await);
         }
@@ -212,7 +216,7 @@ impl Auth {
 
     /// Nothing logs in as a Bearer. An access token is no failure: its holder only has to log in again, from wherever it is.
     async fn explained_bearer(&self, text: &str, from: IpAddr) -> Refusal {
-        match self.secrets.parse(text) {
+        match self.secret(text) {
             Some(secret) if !crate::decide::logs_in(secret.kind()) => self.explained(&secret, from).await,
             _ => Refusal::Unauthenticated(None),
         }

@@ -12,14 +12,18 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    ByteSize, Config, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin, Secret, Server,
+    ByteSize, Config, DeclaredAccount, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin, Secret, Server,
     Store, Tls, TlsFiles,
     load::{Given, Layer},
 };
 
 const ADDRESS: &str = "expected an address and port, like 127.0.0.1:5080 or [::]:5080";
 
-pub(crate) fn check(settled: &Layer, effective: Vec<Effective>) -> Result<Config, Error> {
+pub(crate) fn check(
+    settled: &Layer,
+    effective: Vec<Effective>,
+    accounts: Vec<DeclaredAccount>,
+) -> Result<Config, Error> {
     let read = Read(settled);
     Ok(Config {
         server: server(&read)?,
@@ -35,6 +39,7 @@ pub(crate) fn check(settled: &Layer, effective: Vec<Effective>) -> Result<Config
                 _ => Err("expected text or json"),
             })?,
         },
+        accounts,
         effective,
     })
 }
