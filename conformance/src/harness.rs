@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     env, fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -52,6 +52,8 @@ pub struct Harness {
     minio: Option<Minio>,
     client: Client,
     serve_args: Vec<String>,
+    /// Where it listens, when that is not the address that the harness's own client uses.
+    listen: Option<IpAddr>,
     /// What the program is started through: `nsenter` and its arguments, for one.
     through: Vec<String>,
     /// Further variables of the server.
@@ -94,6 +96,7 @@ impl Harness {
             minio,
             client: Client::new(free_address()),
             serve_args: Vec::new(),
+            listen: None,
             through: Vec::new(),
             variables: Vec::new(),
             accounts: Mutex::default(),
@@ -114,7 +117,7 @@ impl Harness {
             .command()
             .envs(self.variables.clone())
             .arg("serve")
-            .args(["--listen", &self.client.address().to_string()])
+            .args(["--listen", &self.listen_address().to_string()])
             .args(operations)
             .args(self.store_flags())
             .args(&self.serve_args)
@@ -172,6 +175,22 @@ impl Harness {
     pub async fn stop(&mut self) {
         self.signal(rustix::process::Signal::TERM);
         assert_eq!(self.ended().await, Some(0), "{}", self.log());
+    }
+
+    /// Listens at every address of `on`, such as `0.0.0.0` or `[::]`, from the next start on; the harness's own client still
+    /// comes by `127.0.0.1`.
+    pub fn listen_at(&mut self, on: IpAddr) {
+        self.listen = Some(on);
+    }
+
+    /// What `serve` is told from the next start on, in the place of what it was told before.
+    pub fn serve_with(&mut self, args: &[&str]) {
+        self.serve_args = args.iter().map(|&arg| arg.to_owned()).collect();
+    }
+
+    fn listen_address(&self) -> SocketAddr {
+        let address = self.client.address();
+        self.listen.map_or(address, |ip| SocketAddr::new(ip, address.port()))
     }
 
     /// Kills the server (SIGKILL) and reaps it.

@@ -17,11 +17,15 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod hosts;
+#[cfg(test)]
 mod isolation;
 #[cfg(test)]
 mod kubernetes;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]

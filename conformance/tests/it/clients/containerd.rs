@@ -18,13 +18,13 @@ use serde_json::Value;
 use super::{bad_keys, digest_of};
 
 /// A containerd with its own root, state and socket, without CRI.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     socket: PathBuf,
 }
 
 impl Daemon {
-    async fn start(harness: &Harness) -> Self {
+    pub(crate) async fn start(harness: &Harness) -> Self {
         let dir = harness.scratch("containerd");
         let (config, log, socket) = (dir.join("config.toml"), dir.join("log"), dir.join("containerd.sock"));
         let text = format!(
@@ -58,11 +58,11 @@ impl Daemon {
         panic!("containerd does not become ready: {}", read_text(&log))
     }
 
-    fn ctr(&self) -> Run {
+    pub(crate) fn ctr(&self) -> Run {
         Run::new("ctr").arg("--address").arg(&self.socket)
     }
 
-    fn pull(&self, pair: &str, reference: &str) -> Run {
+    pub(crate) fn pull(&self, pair: &str, reference: &str) -> Run {
         self.ctr().args(["images", "pull", "--plain-http", "--snapshotter", "native", "--user", pair, reference])
     }
 

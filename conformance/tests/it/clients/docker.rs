@@ -22,10 +22,17 @@ pub(crate) struct Daemon<'a> {
 
 impl<'a> Daemon<'a> {
     pub(crate) async fn start(harness: &'a Harness) -> Self {
+        Self::start_through(harness, &[]).await
+    }
+
+    /// The same, started through a program that executes what follows in its own place.
+    pub(crate) async fn start_through(harness: &'a Harness, through: &[String]) -> Self {
         let dir = harness.scratch("docker");
         let log = dir.join("dockerd.log");
         let flag = |name: &str, file: &str| format!("--{name}={}", dir.join(file).display());
-        let child = Command::new(tools::find("dockerd"))
+        let mut words = through.iter().map(PathBuf::from).chain([tools::find("dockerd")]);
+        let child = Command::new(words.next().unwrap())
+            .args(words)
             .arg(format!("--host=unix://{}", dir.join("docker.sock").display()))
             .args([flag("data-root", "data"), flag("exec-root", "exec"), flag("pidfile", "pid")])
             .args(["--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"])
@@ -66,12 +73,15 @@ impl<'a> Daemon<'a> {
     }
 
     fn login(&self, key: &Credential) -> Run {
-        self.docker()
-            .args(["login", &self.harness.host(), "--password-stdin", "-u", &key.username])
-            .input(key.password.clone())
+        self.login_at(&self.harness.host(), key)
     }
 
-    async fn load(&self, seed: &str, reference: &str) {
+    pub(crate) fn login_at(&self, host: &str, key: &Credential) -> Run {
+        let login = ["login", host, "--password-stdin", "-u", &key.username];
+        self.docker().args(login).input(key.password.clone())
+    }
+
+    pub(crate) async fn load(&self, seed: &str, reference: &str) {
         let archive = self.dir.join("image.tar");
         write_file(&archive, &fixture::docker_archive(seed, reference));
         self.docker().arg("load").arg("-i").arg(archive).ok().await.says("Loaded image");

@@ -2,7 +2,7 @@
 //! expired, a revoked and a foreign key, in the registry's own words where the client prints them.
 
 mod buildah;
-mod containerd;
+pub(crate) mod containerd;
 mod crane;
 pub(crate) mod docker;
 mod helm;
