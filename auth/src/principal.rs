@@ -244,6 +244,16 @@ impl KeyHolder {
     pub fn role(&self) -> Role {
         self.role
     }
+
+    /// Whether its patterns reach a repository.
+    pub fn covers(&self, name: &RepositoryName) -> bool {
+        name.account() == self.account.name() && self.patterns.iter().any(|p| p.matches(name))
+    }
+
+    /// Whether its patterns reach the whole account.
+    pub(crate) fn covers_all(&self) -> bool {
+        self.patterns.contains(&Pattern::everything(self.account.name()))
+    }
 }
 
 impl Actor {

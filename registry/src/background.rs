@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | the day of last use of keys and credentials is written | every minute, and at the stop |
 //! | a step of the signing keys' rotation, if one is due | every minute |
+//! | repositories whose deletion was ordered are deleted | at once, by the process that took the order; what a dead one left, at the start and within minutes |
 //! | credentials that ended more than a week ago are removed | once a day, an hour after the start for the first time |
 //!
 //! A read-only server does none of it. Replicas need no agreement: each step may be done twice and harms nobody.
@@ -11,16 +12,36 @@
 use std::{sync::Arc, time::Duration};
 
 use auth::{Actor, Auth, Page};
+use storage::{Store, repository};
 
 use crate::server::shutdown::Tasks;
 
 const LAST_USE: Duration = Duration::from_mins(1);
 const KEYS: Duration = Duration::from_mins(1);
+const DELETIONS: Duration = Duration::from_mins(1);
+const DELETIONS_AGAIN: Duration = Duration::from_secs(1);
 const FIRST_SWEEP: Duration = Duration::from_hours(1);
 const SWEEP: Duration = Duration::from_hours(24);
 
 /// Starts the clockwork; it ends with the order to stop.
-pub(crate) fn start(tasks: &Tasks, auth: &Arc<Auth>) {
+pub(crate) fn start(tasks: &Tasks, auth: &Arc<Auth>, store: &Store) {
+    let (stop, work) = (tasks.stop().clone(), store.clone());
+    tasks.spawn(async move {
+        // What an earlier process of this server left is nobody else's.
+        let mut all = true;
+        loop {
+            let pause = tokio::select! {
+                pause = deletions(&work, all) => pause,
+                () = stop.cancelled() => break,
+            };
+            all = false;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = work.woken() => {}
+                () = stop.cancelled() => break,
+            }
+        }
+    });
     let (stop, uses) = (tasks.stop().clone(), Arc::clone(auth));
     tasks.spawn(async move {
         let mut running = true;
@@ -63,6 +84,18 @@ pub(crate) fn start(tasks: &Tasks, auth: &Arc<Auth>) {
             }
         }
     });
+}
+
+/// One round over the deletions; gives when the next one is due.
+async fn deletions(store: &Store, all: bool) -> Duration {
+    match repository::finish_deletions(store, all).await {
+        Ok(pass) if pass.left > 0 => DELETIONS_AGAIN,
+        Ok(_) => DELETIONS,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "deletions of repositories were not looked at");
+            DELETIONS
+        }
+    }
 }
 
 /// One round over every account.

@@ -245,6 +245,9 @@ pub(crate) fn stored(error: &Error) -> Answer {
         }
         Error::QuotaExceeded => say(S::FORBIDDEN, C::Denied),
         Error::Deleting | Error::Conflict => say(S::CONFLICT, C::Unsupported),
+        Error::Stale { rev } => {
+            say(S::PRECONDITION_FAILED, C::PreconditionFailed).with(header::ETAG, format!("\"{rev}\""))
+        }
         Error::Full => say(S::INSUFFICIENT_STORAGE, C::Unavailable),
         Error::Unavailable(_) => match Interrupted::of(error) {
             Some(late @ (Interrupted::Stalled(_) | Interrupted::Slow(_))) => {

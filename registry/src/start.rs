@@ -169,7 +169,7 @@ async fn serve(
         certificates.keep_fresh(&tasks);
     }
     if !read_only {
-        background::start(&tasks, &app.auth);
+        background::start(&tasks, &app.auth, &app.store);
     }
     listener.serve(Arc::clone(&app), acceptor, config.limits.clone(), &tasks, metrics);
     Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, opened })

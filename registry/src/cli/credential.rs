@@ -5,17 +5,18 @@ use std::{path::PathBuf, sync::Arc};
 
 use auth::{Actor, Id, MintRequest, SecretName};
 use clap::{Args, Subcommand, ValueEnum};
-use config::{Origin, PublicUrl, Secret};
+use config::{Origin, PublicUrl};
 use serde_json::{Value, json};
 use storage::{AccountName, Clock};
 
 use super::{
     Failure,
     output::{self, Output, table},
+    server::{URL_HELP, list, pages, remote, text},
     settings::Settings,
     store::{OnStore, account_name, all, log, seconds},
 };
-use crate::remote::{self, Remote};
+use crate::remote::Remote;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Credential {
@@ -26,8 +27,6 @@ pub(super) enum Credential {
     /// End a credential
     Revoke(Revoke),
 }
-
-const URL_HELP: &str = "The server; HYTHE_KEY holds the access key [env: HYTHE_URL] [default: http://127.0.0.1:5080]";
 
 /// Where the command works.
 #[derive(Debug, Args)]
@@ -139,27 +138,14 @@ impl Where {
             return OnStore::open(&self.settings, clock).await.map(|store| Place::Store(Box::new(store)));
         }
         log(&config)?;
-        let from_environment = variable("HYTHE_URL").map(|text| text.parse::<PublicUrl>()).transpose();
-        let url = from_environment.map_err(|rule| Failure::Usage(format!("HYTHE_URL: expected {rule}")))?;
-        let default = || "http://127.0.0.1:5080".parse::<PublicUrl>().map_err(Failure::Usage);
-        let url = self.url.or(url).map_or_else(default, Ok)?;
-        let key = variable("HYTHE_KEY").ok_or_else(|| {
-            Failure::Usage(
-                "HYTHE_KEY is not set; put an access key there (hythe key create ACCOUNT), or name the store with --data \
-                 or --store"
-                    .to_owned(),
-            )
-        })?;
-        Ok(Place::Server(Remote::new(url, Secret::new(key))?))
+        let keyless = "HYTHE_KEY is not set; put an access key there (hythe key create ACCOUNT), or name the store with --data or \
+                       --store";
+        Ok(Place::Server(remote(self.url, keyless)?))
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-impl From<remote::Error> for Failure {
-    fn from(error: remote::Error) -> Self {
+impl From<crate::remote::Error> for Failure {
+    fn from(error: crate::remote::Error) -> Self {
         Self::Failed(crate::telemetry::chain(&error))
     }
 }
@@ -175,7 +161,9 @@ pub(super) async fn run(command: Credential, clock: Arc<dyn Clock>) -> Result<()
                     let host = store.host().await?;
                     page.await?.into_iter().map(|c| document(&c.document(&host))).collect::<Result<_, _>>()?
                 }
-                Place::Server(server) => pages(&server, &format!("/accounts/{}/credentials", command.account)).await?,
+                Place::Server(server) => {
+                    pages(&server, &format!("/accounts/{}/credentials?limit=100", command.account), |_| {}).await?
+                }
             };
             command.output.print(&rows, |rows| {
                 let rows: Vec<_> = rows.iter().map(row).collect();
@@ -263,34 +251,6 @@ fn document<T: serde::Serialize>(value: &T) -> Result<Value, Failure> {
     serde_json::to_value(value).map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// Every page of a list of the API.
-async fn pages(server: &Remote, path: &str) -> Result<Vec<Value>, Failure> {
-    let mut rows = Vec::new();
-    let mut query = "?limit=100".to_owned();
-    loop {
-        let mut page = server.get(&format!("{path}{query}")).await?;
-        if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
-            rows.extend(items);
-        }
-        match page.get("next_token").and_then(Value::as_str) {
-            Some(token) => {
-                let token = url::form_urlencoded::byte_serialize(token.as_bytes()).collect::<String>();
-                query = format!("?limit=100&next_token={token}");
-            }
-            None => return Ok(rows),
-        }
-    }
-}
-
-fn text<'a>(document: &'a Value, field: &str) -> &'a str {
-    document.get(field).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn list(document: &Value, field: &str) -> String {
-    let items = document.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-}
-
 fn row(document: &Value) -> [String; 6] {
     let expires = match text(document, "revoked_at") {
         "" => text(document, "expires_at").to_owned(),
@@ -301,7 +261,7 @@ fn row(document: &Value) -> [String; 6] {
         text(document, "kind").to_owned(),
         text(document, "created_at").to_owned(),
         expires,
-        list(document, "repositories"),
+        list(document, "/repositories"),
         text(document, "label").to_owned(),
     ]
 }
@@ -309,7 +269,8 @@ fn row(document: &Value) -> [String; 6] {
 fn shown(document: &Value) -> String {
     let fields =
         ["username", "password", "host", "expires_at"].map(|field| format!("{field:<13} {}", text(document, field)));
-    let scope = ["actions", "repositories"].map(|field| format!("{field:<13} {}", list(document, field)));
+    let scope =
+        ["actions", "repositories"].map(|field| format!("{field:<13} {}", list(document, &format!("/{field}"))));
     let logins = ["docker_login", "helm_login"].map(|field| text(document, field).to_owned());
     format!("{}\n{}\n\n{}\n", fields.join("\n"), scope.join("\n"), logins.join("\n"))
 }

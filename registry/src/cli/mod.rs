@@ -12,9 +12,13 @@ mod key;
 mod manual;
 mod operator_key;
 mod output;
+mod repository;
 mod serve;
+mod server;
 mod settings;
 mod store;
+mod tag;
+mod usage;
 mod verify;
 
 use std::{process::ExitCode, sync::Arc};
@@ -51,6 +55,14 @@ enum Command {
     /// Mint, list and end credentials, through a server or on the store
     #[command(subcommand)]
     Credential(credential::Credential),
+    /// List, show, change and delete repositories, through a server
+    #[command(subcommand)]
+    Repository(repository::Repository),
+    /// List and delete tags, through a server
+    #[command(subcommand)]
+    Tag(tag::Tag),
+    /// Count what an account keeps, or every account, through a server
+    Usage(usage::Usage),
     /// Hash everything that is kept again, and report what is not as it was acknowledged
     Verify(verify::Verify),
     /// Check or show the settings
@@ -159,6 +171,9 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::Key(command) => Box::pin(key::run(command, clock)).await,
             Command::OperatorKey(command) => Box::pin(operator_key::run(command, clock)).await,
             Command::Credential(command) => Box::pin(credential::run(command, clock)).await,
+            Command::Repository(command) => Box::pin(repository::run(command)).await,
+            Command::Tag(command) => Box::pin(tag::run(command)).await,
+            Command::Usage(command) => Box::pin(usage::run(command)).await,
             Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
             Command::Config(command) => Box::pin(config::run(command, clock)).await,
             Command::Completion(command) => manual::completion(&command),

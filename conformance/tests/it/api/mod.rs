@@ -2,9 +2,12 @@
 
 mod access_key;
 mod account;
+mod command;
 mod credential;
 mod door;
 mod public;
+mod repository;
+mod usage;
 
 use conformance::{AccountUnderTest, Answer, Caller, Harness, Request};
 use serde_json::{Value, json};

@@ -1,5 +1,6 @@
 //! The commands of the documentation, run as they stand: one module a page, named after it.
 
+mod api;
 mod from_elsewhere;
 mod keys_and_secrets;
 mod quick_start;

@@ -45,7 +45,7 @@ pub(super) const PHOENIX: &str = "phoenix";
 /// Accounts that exist from the beginning.
 const ACCOUNTS: [&str; 6] = [ACME, BETA, LATE, FROZEN, HALTED, PHOENIX];
 /// The private repository, in every account.
-const PRIVATE: &str = "web/api";
+pub(super) const PRIVATE: &str = "web/api";
 /// The public one.
 const PUBLIC: &str = "open/hello";
 /// The tag of the content.
