@@ -68,9 +68,6 @@ impl std::fmt::Debug for IssuedToken {
 pub enum TokenRefusal {
     /// The request is for another service. 400 `UNSUPPORTED`.
     UnknownService,
-    /// Nothing was presented, and nothing of what was asked is public. 401 like a wrong secret, but in words of its own: who reads
-    /// them knows that they sent none, and is not to look for a mistake in it.
-    Nobody,
     /// As everywhere else; a [`Refusal::Unauthenticated`] is 401 with a Basic challenge.
     Refused(Refusal),
 }
@@ -80,7 +77,6 @@ impl TokenRefusal {
     pub fn text(&self, host: &str) -> String {
         match self {
             Self::UnknownService => "unknown service: leave it out, or take it from the challenge".into(),
-            Self::Nobody => format!("log in to {host} first: what was asked for is private, or not there"),
             Self::Refused(Refusal::Unauthenticated(None)) => WRONG.into(),
             Self::Refused(refusal) => refusal.text(host),
         }
@@ -161,7 +157,7 @@ impl Auth {
         if granted.is_empty() {
             // Better than a useless token: the client says "unauthorized" and not "not found". No failure of the address:
             // every client asks like this first.
-            return Err(TokenRefusal::Nobody);
+            return Err(Refusal::Unauthenticated(None).into());
         }
         let now = self.clock.now();
         self.signed(&Subject::Anonymous, granted, now, now + SIGNED_FOR).await

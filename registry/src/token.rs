@@ -125,19 +125,18 @@ async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: boo
             Err(Failure::Bad(Code::Unsupported, text))
         }
         Err(TokenRefusal::Refused(refusal @ (Refusal::Unauthenticated(_) | Refusal::InvalidToken))) => {
-            let message = match refusal {
-                Refusal::Unauthenticated(Some(reason)) => reason.text(&host.host.to_string()),
-                _ => WRONG.to_owned(),
-            };
-            Ok(unauthorized(&message, form))
+            Ok(wrong(&refusal, host, form))
         }
-        Err(nobody @ TokenRefusal::Nobody) => Ok(unauthorized(&nobody.text(&host.host.to_string()), form)),
         Err(TokenRefusal::Refused(refusal)) => Err(refusal.into()),
     }
 }
 
-/// One body for all who do not hold a right secret; who does reads the reason, and who sent none that it takes one.
-fn unauthorized(message: &str, form: bool) -> Response<Body> {
+/// One body for all who do not hold a right secret; who does reads the reason.
+fn wrong(refusal: &Refusal, host: &Accepted, form: bool) -> Response<Body> {
+    let message = match refusal {
+        Refusal::Unauthenticated(Some(reason)) => reason.text(&host.host.to_string()),
+        _ => WRONG.to_owned(),
+    };
     let mut document = json!({ "errors": [{ "code": Code::Unauthorized.as_str(), "message": message }] });
     if let (true, Some(fields)) = (form, document.as_object_mut()) {
         fields.insert("error".into(), "invalid_grant".into());

@@ -407,7 +407,6 @@ fn message(cell: &Cell<'_>, asked: &Asked) -> String {
     let known = visitor.truth.filter(|_| at_token || visitor.principal == Principal::DeadBasic);
     match cell.verdict {
         V::Wrong if asked.grantless => "grant_type is password or refresh_token".to_owned(),
-        V::Wrong if visitor.principal == Principal::Nobody => "log in to ".to_owned(),
         V::Wrong => known.unwrap_or("user name or password is wrong, expired or revoked").to_owned(),
         V::Login => known.unwrap_or("authentication required").to_owned(),
         V::Invalid => "the token is invalid, expired or revoked".to_owned(),
