@@ -198,6 +198,36 @@ async fn a_bucket_takes_the_place_of_the_volume() {
 }
 
 #[tokio::test]
+async fn declared_accounts_reach_the_configuration_with_everything_said_of_them() {
+    let hash = "5".repeat(64);
+    let values = format!(
+        r#"
+accounts:
+  - name: acme
+    gen: 0123456789ab
+    display: "Acme \"& Sons\""
+    public: [acme/public/*]
+    max_ttl_pull: 7d
+    keys:
+      - {{id: 0123456789abcdef, hash: "{hash}"}}
+      - {{id: 0123456789abcdeg, hash: "{hash}", role: publisher, delete: true, repositories: [acme/web/*], label: ci}}
+  - name: beta
+    gen: ba9876543210
+"#
+    );
+    let rendered = Rendered::with(&values).await;
+    assert_eq!(setting(&rendered.check().await, "accounts"), "acme,beta");
+    let text = rendered.object("ConfigMap", "r-hythe")["data"]["hythe.toml"].as_str().unwrap();
+    let file: toml::Table = text.parse().unwrap();
+    let accounts = serde_json::to_value(&file["accounts"]).unwrap();
+    assert_eq!(accounts[0]["display"], "Acme \"& Sons\"");
+    assert_eq!(accounts[0]["public"], json!(["acme/public/*"]));
+    assert_eq!(accounts[0]["keys"][0], json!({"id": "0123456789abcdef", "hash": hash}));
+    assert_eq!((&accounts[0]["keys"][1]["delete"], &accounts[0]["keys"][1]["label"]), (&json!(true), &json!("ci")));
+    assert_eq!(accounts[1], json!({"name": "beta", "gen": "ba9876543210"}));
+}
+
+#[tokio::test]
 async fn a_restart_follows_a_changed_configuration() {
     let sum = |rendered: &Rendered| {
         rendered.object("StatefulSet", "r-hythe")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
