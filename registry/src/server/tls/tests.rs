@@ -118,7 +118,7 @@ fn a_key_of_another_certificate_is_refused() {
 fn the_end_of_a_certificate_is_known_by_its_names() {
     let folder = TempDir::new().unwrap();
     let certificates = Certificates::load(one(&folder, CERTIFICATE, KEY)).unwrap();
-    assert_eq!(certificates.ends(), [("localhost".to_owned(), 4948864404)]);
+    assert_eq!(certificates.ends(), [("localhost".to_owned(), 4_948_864_404)]);
 }
 
 #[test]
