@@ -3,6 +3,7 @@
 mod api;
 mod from_elsewhere;
 mod keys_and_secrets;
+mod migration;
 mod quick_start;
 mod readme;
 
