@@ -2,7 +2,7 @@
 
 use std::{
     env::consts::ARCH,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -82,16 +82,21 @@ async fn the_image_is_small_runs_as_nobody_and_is_the_same_when_made_again() {
     assert_eq!(index("image"), index("again"));
 }
 
+#[expect(clippy::disallowed_methods, reason = "the program is a file of the build")]
+fn for_another_machine(program: &Path) -> Vec<u8> {
+    let mut bytes = std::fs::read(program).unwrap();
+    // e_machine (ELF, offset 18): 183 is arm64, 62 amd64.
+    bytes[18] = if architecture() == "amd64" { 183 } else { 62 };
+    bytes
+}
+
 /// Programs for two architectures make one index; the second here is the first with another machine in its head.
 #[tokio::test]
 async fn programs_of_two_architectures_make_an_index_of_both() {
     let harness = Harness::stopped(Store::Local).await;
     let first = program();
-    let mut bytes = std::fs::read(&first).unwrap();
-    // e_machine (ELF, offset 18): 183 is AArch64, 62 x86-64.
-    bytes[18] = if architecture() == "amd64" { 183 } else { 62 };
     let second = harness.scratch("other").join("hythe");
-    write_file(&second, &bytes);
+    write_file(&second, &for_another_machine(&first));
     package(&harness, &[&first, &second], "both").await;
     let index = inspect(&harness, "both", &["--raw"]).await;
     let platforms: Vec<_> = index["manifests"].as_array().unwrap().iter().map(|m| m["platform"].clone()).collect();
@@ -187,8 +192,10 @@ impl NameServer {
                 // After a head of twelve bytes: labels, each after its length, a zero, the type and the class.
                 let Some(end) = query.iter().skip(12).position(|&byte| byte == 0) else { continue };
                 let question = &query[12..12 + end + 5];
-                let name: Vec<u8> =
-                    Self::NAME.split('.').flat_map(|l| [&[l.len() as u8], l.as_bytes()].concat()).collect();
+                let name: Vec<u8> = Self::NAME
+                    .split('.')
+                    .flat_map(|l| [&[u8::try_from(l.len()).unwrap()], l.as_bytes()].concat())
+                    .collect();
                 let known = question[..end] == name && question[end + 1..end + 3] == [0, 1];
                 seen.fetch_or(known, SeqCst);
                 let mut answer = [&query[..2], &[0x81, 0x80, 0, 1, 0, u8::from(known), 0, 0, 0, 0], question].concat();

@@ -2,8 +2,6 @@
 
 use std::{
     env,
-    fs::File,
-    io::Read as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -21,7 +19,6 @@ use crate::clients::{digest_of, docker::Daemon};
 
 /// What nginx speaks to Hythe from, so that a client's address (127.0.0.1) is another than the proxy's.
 const PROXY: &str = "127.0.0.2";
-const MIB: u64 = 1 << 20;
 /// For two gibibytes on a slow machine.
 const PATIENCE: Duration = Duration::from_mins(30);
 
@@ -147,18 +144,18 @@ async fn certificate(dir: &Path) {
 }
 
 /// A tar archive of one file of random bytes: a layer that no compression makes smaller.
-async fn big_layer(dir: &Path, size: u64) -> PathBuf {
-    let file = dir.join("random.bin");
-    let mut random = File::open("/dev/urandom").unwrap().take(size);
-    std::io::copy(&mut random, &mut File::create(&file).unwrap()).unwrap();
+async fn big_layer(dir: &Path, mebibytes: u64) -> PathBuf {
+    let count = format!("count={mebibytes}");
+    let dd = Run::new("dd").args(["if=/dev/urandom", "of=random.bin", "bs=1M", "iflag=fullblock", &count]);
+    dd.current_dir(dir).ok().await;
     let archive = dir.join("layer.tar");
     Run::new("tar").arg("-C").arg(dir).arg("-cf").arg(&archive).args(["--remove-files", "random.bin"]).ok().await;
     archive
 }
 
 /// 128 MiB; with `HYTHE_LONG=1` 2 GiB, which takes some minutes and 6 GB of disk.
-fn layer_size() -> u64 {
-    if env::var_os("HYTHE_LONG").is_some() { 2048 * MIB } else { 128 * MIB }
+fn mebibytes() -> u64 {
+    if env::var_os("HYTHE_LONG").is_some() { 2048 } else { 128 }
 }
 
 #[tokio::test]
@@ -167,7 +164,7 @@ async fn docker_pushes_and_pulls_a_big_layer_through_nginx() {
     let acme = nginx.harness.account("acme").await;
     let daemon = Daemon::start(&nginx.harness).await;
     let reference = format!("{}/acme/docker/big:v1", nginx.host);
-    let layer = big_layer(&nginx.dir, layer_size()).await;
+    let layer = big_layer(&nginx.dir, mebibytes()).await;
     daemon.docker().patience(PATIENCE).arg("import").arg(&layer).arg(&reference).ok().await;
     std::fs::remove_file(&layer).unwrap();
     nginx.login(&daemon, &acme.push().await).ok().await.says("Login Succeeded");

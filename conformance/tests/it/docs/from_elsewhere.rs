@@ -18,7 +18,7 @@ async fn another_machine_trusts_the_certificate_and_logs_in() {
         page = page.variable(&name, &value);
     }
     page.run(1).await;
-    page.start(2, " serving https").await;
+    page.start(2, "account acme was made; run:").await;
     page.run(3).await;
     page.run(4).await.says("Login Succeeded");
     page.run(5).await.says(&format!("docker login localhost:{} -u acme.pull.", address.port()));
