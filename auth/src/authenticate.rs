@@ -135,7 +135,7 @@ impl Auth {
     /// A user name and a password, as a living credential; [`Refusal::Unauthenticated`] with a reason for who has the right
     /// secret. A good secret is served even from an address whose failures are throttled.
     pub(crate) async fn log_in(&self, user: &str, secret: &str, from: IpAddr) -> Result<Holder, Refusal> {
-        let Some(secret) = self.secrets.parse(secret) else { return Err(self.failed(from)) };
+        let Some(secret) = self.secret(secret) else { return Err(self.failed(from)) };
         if !logs_in(secret.kind()) {
             return Err(self.failed(from));
         }
@@ -246,7 +246,7 @@ impl Auth {
     /// Who is it on the API? An access key or an operator key as a Bearer, and nothing else.
     pub async fn authenticate_api(&self, bearer: Option<&str>, from: IpAddr) -> Result<Actor, Refusal> {
         let Some(bearer) = bearer else { return Err(Refusal::Unauthenticated(None)) };
-        let Some(secret) = self.secrets.parse(bearer) else { return Err(self.failed(from)) };
+        let Some(secret) = self.secret(bearer) else { return Err(self.failed(from)) };
         match secret.kind() {
             Kind::AccessKey => self.access_key(&secret, from).await.map(Actor::AccessKey),
             Kind::OperatorKey => self.operator_key(&secret, from).await.map(|id| Actor::OperatorKey { id }),

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use storage::{
     Clock, Time, UploadKeys,
@@ -13,6 +14,7 @@ use storage::{
 use zeroize::Zeroizing;
 
 use crate::{
+    declared::Accepted,
     error::Error,
     fresh::Fresh,
     id::Id,
@@ -20,7 +22,7 @@ use crate::{
     public::PublicAccounts,
     revocation::AuthLog,
     seal::{Kept, SealKey},
-    secret::{SecretKeys, derive},
+    secret::{Secret, SecretKeys, derive},
     settings::Settings,
     signing_key::{Keyring, SigningKeys},
     upkeep::Used,
@@ -53,6 +55,7 @@ pub struct Auth {
     pub(crate) service: String,
     roots: Vec<Zeroizing<Vec<u8>>>,
     pub(crate) secrets: SecretKeys,
+    pub(crate) declared: RwLock<Accepted>,
     pub(crate) keyring: Fresh<Keyring>,
     pub(crate) public: Fresh<PublicAccounts>,
     pub(crate) failures: Buckets<Neighbourhood>,
@@ -115,6 +118,7 @@ impl Auth {
             service: format!("hythe-{}", install.id),
             secrets: SecretKeys::new(roots.iter().map(|root| root.as_slice())),
             roots,
+            declared: RwLock::default(),
             keyring: Fresh::new(),
             public: Fresh::new(),
             failures: Buckets::new(settings.failures, ADDRESSES),
@@ -136,6 +140,11 @@ impl Auth {
     /// How long a revoked right may live on, at most.
     pub fn bound(&self) -> Duration {
         self.settings.bound
+    }
+
+    /// Reads a secret of this installation, or of a key that its configuration declares; neither costs a read.
+    pub(crate) fn secret(&self, text: &str) -> Option<Secret> {
+        self.secrets.parse(text).or_else(|| self.declared.read().parse(text))
     }
 
     /// The keys that sign the ids of upload sessions.

@@ -193,14 +193,14 @@ impl Auth {
 
     /// Logs in; and who tries it with the right secret of another kind is told what that is for.
     async fn log_in_or_explain(&self, user: &str, secret: &str, from: IpAddr) -> Result<Holder, Refusal> {
-        match self.secrets.parse(secret) {
+        match self.secret(secret) {
             Some(secret) if !crate::decide::logs_in(secret.kind()) => Err(self.explained(&secret, from).await),
             _ => self.log_in(user, secret, from).await,
         }
     }
 
     async fn log_in_by_secret(&self, secret: &str, from: IpAddr) -> Result<Holder, Refusal> {
-        let Some(secret) = self.secrets.parse(secret) else { return Err(self.failed(from)) };
+        let Some(secret) = self.secret(secret) else { return Err(self.failed(from)) };
         if !crate::decide::logs_in(secret.kind()) {
             return Err(self.explained(&secret, from).await);
         }
@@ -212,7 +212,7 @@ impl Auth {
 
     /// Nothing logs in as a Bearer. An access token is no failure: its holder only has to log in again, from wherever it is.
     async fn explained_bearer(&self, text: &str, from: IpAddr) -> Refusal {
-        match self.secrets.parse(text) {
+        match self.secret(text) {
             Some(secret) if !crate::decide::logs_in(secret.kind()) => self.explained(&secret, from).await,
             _ => Refusal::Unauthenticated(None),
         }

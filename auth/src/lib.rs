@@ -17,6 +17,7 @@ mod account;
 mod authenticate;
 mod credential;
 mod decide;
+mod declared;
 mod error;
 mod fresh;
 mod id;
@@ -51,6 +52,7 @@ pub use credential::{Credential, Issuer, IssuerKind, MintRequest, Minted};
 pub use decide::{
     Action, Delete, Permit, Pull, Push, authorize, authorize_actor, authorize_catalog, authorize_ping, authorize_upload,
 };
+pub use declared::{Declared, Departed, NotDeclared, declare_key};
 pub use error::{Error, Invalid};
 pub use id::{Id, NotAnId};
 pub use installation::Auth;
@@ -71,3 +73,4 @@ pub use seal::SealKey;
 pub use secret::{Kind, Secret};
 pub use settings::Settings;
 pub use signing_key::{Jwk, Jwks};
+pub use time::parse_time;

@@ -117,7 +117,7 @@ impl Auth {
     }
 
     /// Writes the patterns under compare-and-swap; gives the record's `rev` and whether something is no longer public.
-    async fn swap_public(
+    pub(crate) async fn swap_public(
         &self,
         account: &Account,
         patterns: &[Pattern],
@@ -152,7 +152,7 @@ impl Auth {
         Err(storage::Error::unavailable("what is public is changed by too many at once").into())
     }
 
-    async fn list_public(&self, account: &Account) -> Result<(), Error> {
+    pub(crate) async fn list_public(&self, account: &Account) -> Result<(), Error> {
         let entry = (account.name().clone(), account.generation().clone());
         let listed = record::modify(&*self.records, &key::public_accounts(), |list: &mut PublicAccounts| {
             let absent = !list.accounts.contains(&entry);

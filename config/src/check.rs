@@ -1,6 +1,7 @@
 //! From texts to a [`Config`]: every rule between settings, and every rule of one.
 
 use std::{
+    cmp::Ordering,
     fmt::Display,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -11,14 +12,18 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    ByteSize, Config, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin, Secret, Server,
+    ByteSize, Config, DeclaredAccount, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin, Secret, Server,
     Store, Tls, TlsFiles,
     load::{Given, Layer},
 };
 
 const ADDRESS: &str = "expected an address and port, like 127.0.0.1:5080 or [::]:5080";
 
-pub(crate) fn check(settled: &Layer, effective: Vec<Effective>) -> Result<Config, Error> {
+pub(crate) fn check(
+    settled: &Layer,
+    effective: Vec<Effective>,
+    accounts: Vec<DeclaredAccount>,
+) -> Result<Config, Error> {
     let read = Read(settled);
     Ok(Config {
         server: server(&read)?,
@@ -34,6 +39,7 @@ pub(crate) fn check(settled: &Layer, effective: Vec<Effective>) -> Result<Config
                 _ => Err("expected text or json"),
             })?,
         },
+        accounts,
         effective,
     })
 }
@@ -73,37 +79,48 @@ fn switch(text: &str) -> Result<bool, &'static str> {
     }
 }
 
+/// `data` and `store` are one choice: where both are given, the later layer's counts, as it would for one key.
 fn store(read: &Read<'_>) -> Result<Store, Error> {
-    let url = read.optional("store");
-    let records = read.optional("records");
-    match (url, read.optional("data")) {
-        (Some((store, _)), Some((data, _))) if data.origin != Origin::Default => Err(Error::Conflict {
-            first: "data".to_owned(),
-            first_origin: data.origin.clone(),
-            second: "store".to_owned(),
-            second_origin: store.origin.clone(),
-        }),
-        (Some(_), _) => Ok(Store::Remote {
-            url: read.one("store", |text| {
-                let url = url::Url::parse(text).ok().filter(url::Url::has_host);
-                let url = url.filter(|url| url.password().is_none() && url.username().is_empty());
-                url.ok_or("expected the address of a bucket without credentials, like s3://bucket/prefix")
-            })?,
-            records: match records {
-                None => None,
-                Some(_) => Some(read.one("records", |text| {
-                    let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-                    path.map(PathBuf::from).ok_or("expected a SQLite file, like sqlite:/var/lib/hythe/records.sqlite")
-                })?),
-            },
-        }),
-        (None, data) => match (records, data) {
-            (Some((given, _)), _) => {
+    let (url, data, records) = (read.optional("store"), read.optional("data"), read.optional("records"));
+    let (url, data) = match (url, data) {
+        (Some((store, _)), Some((data, _))) => match store.origin.layer().cmp(&data.origin.layer()) {
+            Ordering::Less => (None, read.optional("data")),
+            Ordering::Greater => (url, None),
+            Ordering::Equal => {
+                return Err(Error::Conflict {
+                    first: "data".to_owned(),
+                    first_origin: data.origin.clone(),
+                    second: "store".to_owned(),
+                    second_origin: store.origin.clone(),
+                });
+            }
+        },
+        given => given,
+    };
+    if url.is_none() {
+        // Records of a bucket that a later layer chose against go with it.
+        let chosen = data.map_or(0, |(data, _)| data.origin.layer());
+        return match records {
+            Some((given, _)) if given.origin.layer() >= chosen || read.optional("store").is_none() => {
                 Err(Error::Alone { key: "records", origin: given.origin.clone(), needed: "store" })
             }
-            (None, data) => Ok(Store::Folder(data.map_or("./data", |(_, path)| path).into())),
-        },
+            _ => Ok(Store::Folder(data.map_or("./data", |(_, path)| path).into())),
+        };
     }
+    Ok(Store::Remote {
+        url: read.one("store", |text| {
+            let url = url::Url::parse(text).ok().filter(url::Url::has_host);
+            let url = url.filter(|url| url.password().is_none() && url.username().is_empty());
+            url.ok_or("expected the address of a bucket without credentials, like s3://bucket/prefix")
+        })?,
+        records: match records {
+            None => None,
+            Some(_) => Some(read.one("records", |text| {
+                let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+                path.map(PathBuf::from).ok_or("expected a SQLite file, like sqlite:/var/lib/hythe/records.sqlite")
+            })?),
+        },
+    })
 }
 
 fn limits(read: &Read<'_>) -> Result<Limits, Error> {

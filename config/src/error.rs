@@ -20,6 +20,18 @@ pub enum Origin {
     Flag(String),
 }
 
+impl Origin {
+    /// Its place among the layers: what lies higher counts.
+    pub(crate) fn layer(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File { .. } => 1,
+            Self::Variable(_) => 2,
+            Self::Flag(_) => 3,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -12,6 +12,7 @@
 //! It depends on nothing else of the workspace: names of accounts are text here and are parsed by who uses them.
 
 mod check;
+mod declared;
 mod error;
 mod load;
 mod setting;
@@ -21,6 +22,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
+pub use declared::{DeclaredAccount, DeclaredKey};
 pub use error::{Error, Origin};
 pub use load::{Effective, Sources, load};
 pub use setting::{Kind, SETTINGS, Setting};
@@ -44,6 +46,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is written to stderr.
     pub log: Log,
+    /// Accounts and keys that shall exist. Default: none.
+    pub accounts: Vec<DeclaredAccount>,
     /// Every setting as it came out, for `config show`; secrets are redacted.
     pub effective: Vec<Effective>,
 }

@@ -26,6 +26,13 @@ pub(crate) enum Failure {
     Host(String),
     /// A parameter or header that is not well formed.
     Bad(Code, String),
+    /// A head above the limit, in bytes without its `Authorization`.
+    Head {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A range outside the content, of this size.
     Range(u64),
     /// More `tag=` than one push may have.
@@ -166,6 +173,12 @@ impl Failure {
             Self::Refused(refusal) => refused(refusal, host),
             Self::Host(text) => Answer::new(S::MISDIRECTED_REQUEST, C::Unsupported, text.clone()),
             Self::Bad(code, text) => Answer::new(S::BAD_REQUEST, *code, text.clone()),
+            Self::Head { size, limit } => {
+                let text = format!(
+                    "the request's head has {size} bytes; this registry takes {limit} (limits.header_size, --limits-header-size)"
+                );
+                Answer::new(S::REQUEST_HEADER_FIELDS_TOO_LARGE, C::SizeInvalid, text)
+            }
             Self::Range(size) => {
                 let text = format!("the range lies outside the content, which has {size} bytes");
                 Answer::new(S::RANGE_NOT_SATISFIABLE, C::SizeInvalid, text)
@@ -237,8 +250,8 @@ pub(crate) fn stored(error: &Error) -> Answer {
         }
         Error::Full => say(S::INSUFFICIENT_STORAGE, C::Unavailable),
         Error::Unavailable(_) => match Interrupted::of(error) {
-            Some(stalled @ Interrupted::Stalled(_)) => {
-                Answer::new(S::REQUEST_TIMEOUT, C::SizeInvalid, stalled.to_string())
+            Some(late @ (Interrupted::Stalled(_) | Interrupted::Slow(_))) => {
+                Answer::new(S::REQUEST_TIMEOUT, C::SizeInvalid, late.to_string())
             }
             Some(gone @ Interrupted::Gone(_)) => Answer::new(S::BAD_REQUEST, C::SizeInvalid, gone.to_string()),
             None => say(S::SERVICE_UNAVAILABLE, C::Unavailable).with(header::RETRY_AFTER, "1"),

@@ -82,11 +82,14 @@ impl Hosts {
     /// The host as it is written here and the scheme it is reached by, if the name is accepted.
     fn listed(&self, host: &HostName, seen: Scheme) -> Option<(HostName, Scheme)> {
         let same = |url: &&PublicUrl| host.clone().without_default_port(url.scheme()) == *url.host();
-        // What the operator says of a public name counts for more than what this hop looks like: behind a proxy that is not
-        // declared, a request for an https name still comes in the clear.
         let public = || self.public.iter().filter(same);
-        if let Some(url) = public().find(|url| url.scheme() == seen).or_else(|| public().next()) {
-            return Some((url.host().clone(), url.scheme()));
+        if let Some(url) = public().find(|url| url.scheme() == seen) {
+            return Some((url.host().clone(), seen));
+        }
+        // The two differ: one saw https, the other did not. The operator's https may arrive in the clear from a proxy that is not
+        // declared, and TLS may stand before a name that was given as http; a password is sent to neither in the clear.
+        if let Some(url) = public().next() {
+            return Some((url.host().clone(), Scheme::Https));
         }
         (self.loopback && host.is_loopback()).then(|| (host.clone().without_default_port(seen), seen))
     }
@@ -240,6 +243,18 @@ mod tests {
         assert!(ask(&hosts, "11.0.0.1", &forwarded).is_err());
         let direct = [("host", "r.example"), ("x-forwarded-proto", "https"), ("x-forwarded-for", "1.1.1.1")];
         assert_eq!(accepted(ask(&hosts, "11.0.0.1", &direct)), "http://r.example 11.0.0.1");
+    }
+
+    #[test]
+    fn https_is_never_weakened_by_the_hop_or_by_the_public_url() {
+        let proto = |proto| [("host", "r.example"), ("x-forwarded-proto", proto)];
+        let plain = hosts(&["http://r.example"], &["10.0.0.0/8"], "0.0.0.0:5080");
+        assert_eq!(accepted(ask(&plain, "10.0.0.1", &proto("https"))), "https://r.example 10.0.0.1");
+        assert_eq!(accepted(ask(&plain, "10.0.0.1", &proto("http"))), "http://r.example 10.0.0.1");
+        assert_eq!(accepted(ask(&plain, "11.0.0.1", &proto("https"))), "http://r.example 11.0.0.1");
+        let secure = hosts(&["https://r.example"], &["10.0.0.0/8"], "0.0.0.0:5080");
+        assert_eq!(accepted(ask(&secure, "10.0.0.1", &proto("http"))), "https://r.example 10.0.0.1");
+        assert_eq!(accepted(ask(&secure, "11.0.0.1", &[("host", "r.example")])), "https://r.example 11.0.0.1");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use auth::{Delete, Principal, Pull, Push, Refusal, Scopes, authorize};
 use config::HostName;
-use http::{HeaderValue, Method, Request, Response, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use packages::View;
 use storage::{Opener, RepositoryName, stream::ByteStream};
@@ -62,7 +62,9 @@ async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) 
             refuse(&app, &failure, &known, &id)
         }
     };
-    if response.status().is_client_error() || response.status().is_server_error() {
+    let refused = response.status().is_client_error() || response.status().is_server_error();
+    // Whoever was too slow has been waited for.
+    if refused && response.status() != StatusCode::REQUEST_TIMEOUT {
         let waiting = parts.headers.contains_key(header::EXPECT);
         body.clone().drain(DRAINED, DRAIN_FOR, waiting).await;
     }
@@ -152,6 +154,10 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
     known.client = Some(host.client);
     known.host = Some((host.host.clone(), format!("{}://{}", host.scheme, host.host)));
 
+    let size = head_size(parts);
+    if size > app.limits.header_size {
+        return Err(Failure::Head { size, limit: app.limits.header_size });
+    }
     let query = Query::parse(parts.uri.query());
     let authorization = Authorization::read(&parts.headers);
     let operation = match operation {
@@ -190,6 +196,14 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
             Box::pin(protocol(app, operation, &who, &query, parts, body)).await
         }
     }
+}
+
+/// Bytes of a request's head but for `Authorization`, which has a limit of its own where it is verified: a token too long is a bad
+/// token, and who presents it is told to fetch another.
+fn head_size(parts: &Parts) -> usize {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = parts.headers.iter().filter(|(name, _)| *name != header::AUTHORIZATION);
+    target + headers.map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
 }
 
 /// Permit, view, operation: no arm reaches storage without a permit for its name.

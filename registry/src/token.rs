@@ -1,5 +1,7 @@
 //! `/token` and the keys it signs with: forms and headers in, `auth`'s token out (distribution, "Token Authentication"; RFC 6749).
 
+use std::time::Duration;
+
 use auth::{IssuedToken, Presented, RefreshToken, Refusal, TokenRefusal, TokenRequest, WRONG};
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serde_json::json;
@@ -17,6 +19,8 @@ use crate::{
 
 /// Largest form in bytes.
 const FORM_LIMIT: usize = 64 << 10;
+/// How long a form may take as a whole: it is one packet, and whoever sends it has not said yet who they are.
+const FORM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `GET /token`: Basic, and the scopes in the query.
 pub(crate) async fn get(app: &App, query: &Query<'_>, authorization: &Authorization, host: &Accepted) -> Answered {
@@ -50,7 +54,7 @@ pub(crate) async fn post(
             "the body must be application/x-www-form-urlencoded",
         ));
     }
-    let form = body::collect(body, FORM_LIMIT, "a token request").await?;
+    let form = body::collect_within(FORM_PATIENCE, body, FORM_LIMIT, "a token request").await?;
     let form = Zeroizing::new(form.to_vec());
     let form = Query::parse(std::str::from_utf8(&form).ok());
     let refresh = form.first("refresh_token");

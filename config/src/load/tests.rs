@@ -53,6 +53,17 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
     assert_eq!(listen.origin.to_string(), "--listen");
 }
 
+/// An image sets `HYTHE_DATA` for all who say nothing; `--store` says something.
+#[test]
+fn where_everything_is_kept_is_one_choice_and_the_later_layer_makes_it() {
+    static BUCKET: [(&str, &str); 2] = [("HYTHE_STORE", "s3://bucket"), ("HYTHE_RECORDS", "sqlite:/r.db")];
+    let config = load(&variables(&[("HYTHE_DATA", "/data")]).set("store", "s3://bucket")).unwrap();
+    assert!(matches!(config.store, Store::Remote { records: None, .. }), "{:?}", config.store);
+    assert_eq!(load(&variables(&BUCKET).set("data", "/data")).unwrap().store, Store::Folder("/data".into()));
+    let text = refused(&variables(&BUCKET[..1]).set("data", "/data").set("records", "sqlite:/r.db"));
+    assert_eq!(text, "records (--records) needs store; set both or neither");
+}
+
 #[test]
 fn a_list_is_comma_separated_in_a_variable() {
     let config = load(&variables(&[("HYTHE_PUBLIC_URL", "https://a.example, http://b.example:81")])).unwrap();
@@ -90,8 +101,8 @@ fn a_file_that_is_not_there_is_refused_with_the_way_out() {
 
 #[test]
 fn data_and_store_exclude_one_another() {
-    let text = refused(&variables(&[("HYTHE_DATA", "/d")]).set("store", "s3://bucket"));
-    assert_eq!(text, "data (HYTHE_DATA) and store (--store) are both set; keep one");
+    let text = refused(&variables(&[("HYTHE_DATA", "/d"), ("HYTHE_STORE", "s3://bucket")]));
+    assert_eq!(text, "data (HYTHE_DATA) and store (HYTHE_STORE) are both set; keep one");
     assert!(matches!(load(&Sources::isolated().set("store", "s3://bucket")).unwrap().store, Store::Remote { .. }));
 }
 
@@ -140,4 +151,56 @@ fn a_secret_comes_from_a_file_without_its_line_end_and_is_not_shown() {
 fn an_address_counts_as_a_network_of_one() {
     let config = load(&Sources::isolated().set("trusted_proxy", "10.1.2.3")).unwrap();
     assert_eq!(config.server.trusted_proxies, ["10.1.2.3/32".parse().unwrap()]);
+}
+
+#[test]
+fn declared_accounts_are_read_with_their_lines() {
+    let text = "
+listen = '127.0.0.1:1'
+[[accounts]]
+name = 'acme'
+gen = '0k3v9x0a2m4p'
+public = ['acme/open/*']
+max_ttl_pull = '7d'
+keys = [{id = '0k3v9x0a2m4p6r1t', hash = 'ab', expires = 2027-01-31}]
+
+[[accounts]]
+name = 'beta'
+gen = '1k3v9x0a2m4p'
+[[accounts.keys]]
+id = '1k3v9x0a2m4p6r1t'
+hash = 'cd'
+role = 'publisher'
+delete = true
+repositories = ['beta/web/**']
+";
+    let file = File::new("accounts", text);
+    let config = load(&Sources::isolated().file(&file.0)).unwrap();
+    let [acme, beta] = &config.accounts[..] else { panic!("{:?}", config.accounts) };
+    assert_eq!((acme.name.as_str(), acme.generation.as_str()), ("acme", "0k3v9x0a2m4p"));
+    assert!(acme.origin.to_string().ends_with(" line 4"), "{}", acme.origin);
+    assert_eq!(acme.public.as_deref(), Some(&["acme/open/*".to_owned()][..]));
+    assert_eq!((acme.max_ttl_pull.as_deref(), acme.display.as_deref()), (Some("7d"), None));
+    assert_eq!(acme.keys[0].expires.as_deref(), Some("2027-01-31"));
+    assert!(!acme.keys[0].delete && acme.keys[0].role.is_none());
+    assert!(beta.keys[0].delete && beta.keys[0].origin.to_string().ends_with(" line 14"), "{:?}", beta.keys);
+    let shown = config.effective.iter().find(|e| e.key == "accounts").unwrap();
+    assert_eq!(shown.value, "acme,beta");
+}
+
+#[test]
+fn a_declared_account_that_cannot_be_read_is_one_line_with_its_place() {
+    let cases = [
+        ("accounts = 1\n", " line 1): expected tables, [[accounts]]"),
+        ("[[accounts]]\nname = 'acme'\n", " line 2): gen is missing; hythe key declare prints it"),
+        ("[[accounts]]\nname = 'acme'\ngeneration = 'x'\n", " line 3): there is no generation here; there are name, gen, "),
+        ("[[accounts]]\nname = 'a'\ngen = 'x'\npublic = 'a/**'\n", " line 4): public: expected an array of strings"),
+        ("[[accounts]]\nname = 'a'\ngen = 'x'\nkeys = [{id = 'i'}]\n", " line 4): hash is missing"),
+        ("[[accounts]]\nname = ['a']\ngen = 'x'\n", " line 2): name: expected one value"),
+    ];
+    for (i, (text, says)) in cases.iter().enumerate() {
+        let file = File::new(&format!("bad-accounts-{i}"), text);
+        let line = refused(&Sources::isolated().file(&file.0));
+        assert!(line.starts_with("accounts (") && line.contains(says), "{line}");
+    }
 }

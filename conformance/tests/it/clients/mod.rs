@@ -1,6 +1,7 @@
 //! Real clients: each logs in with a minted key, pushes, pulls the same digest back, and is refused with a wrong, an
 //! expired, a revoked and a foreign key, in the registry's own words where the client prints them.
 
+mod buildah;
 mod containerd;
 mod crane;
 pub(crate) mod docker;
@@ -8,6 +9,7 @@ mod helm;
 mod oras;
 mod podman;
 mod skopeo;
+mod umoci;
 
 use conformance::{AccountUnderTest, Credential, Harness, Request};
 

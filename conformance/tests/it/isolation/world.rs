@@ -67,8 +67,6 @@ impl Site {
             .set("operations", "off")
             // Every request says where it comes from, so that no address fails often enough to be slowed.
             .set("trusted_proxy", "127.0.0.0/8")
-            // A token of 20 KiB has to reach the code that refuses it.
-            .set("limits.header_size", "64KiB")
             .set("read_only", read_only.to_string());
         let config = config::load(&sources).unwrap();
         let records = Arc::new(CountedRecords(Arc::clone(counted)));
