@@ -49,12 +49,12 @@ pub(super) struct RepositoryChange {
 #[serde(deny_unknown_fields)]
 pub(super) struct SettingsChange {
     #[serde(default, deserialize_with = "given")]
-    immutable_tags: Option<Option<Vec<String>>>,
+    immutable_tags: Option<Vec<String>>,
 }
 
-/// A field that is there, null or not.
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Vec<String>>>, D::Error> {
-    Deserialize::deserialize(deserializer).map(Some)
+/// A field that is there; null is no pattern.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    Option::deserialize(deserializer).map(|given: Option<Vec<String>>| Some(given.unwrap_or_default()))
 }
 
 pub(super) fn millis(at: Time) -> String {
@@ -130,7 +130,6 @@ pub(super) async fn change(call: Call) -> Answered {
 
 fn changed(mut settings: RepositorySettings, change: RepositoryChange) -> Result<RepositorySettings, Failure> {
     let Some(given) = change.settings.and_then(|settings| settings.immutable_tags) else { return Ok(settings) };
-    let given = given.unwrap_or_default();
     let field = "/settings/immutable_tags";
     if given.len() > PATTERN_LIMIT {
         return Err(Problem::invalid(field, format!("at most {PATTERN_LIMIT} patterns")).into());

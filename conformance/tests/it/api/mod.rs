@@ -7,6 +7,7 @@ mod credential;
 mod door;
 mod public;
 mod repository;
+mod schema;
 mod usage;
 
 use conformance::{AccountUnderTest, Answer, Caller, Harness, Request};
