@@ -1,4 +1,4 @@
-//! BuildKit: buildctl with a buildkitd of the test's own, from Dockerfiles that run nothing.
+//! buildctl, with a buildkitd of the test's own, from Dockerfiles that run nothing.
 
 use std::{
     path::PathBuf,
