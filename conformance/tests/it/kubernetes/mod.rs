@@ -1,6 +1,5 @@
 //! A real cluster whose pods pull from Hythe: with the rendered Secret they run, and without a good one the events say why.
 
-mod chart;
 mod pull;
 
 use conformance::{AccountUnderTest, Harness, fixture, push};
@@ -18,6 +17,5 @@ async fn push_program(acme: &AccountUnderTest<'_>, path: &str) -> String {
 async fn secret(harness: &Harness, offset: i64, account: &str, name: &str, more: &[&str]) -> String {
     let mut args = vec!["credential", "create", account, "--kind", "pull", "--output", "secret", "--name", name];
     args.extend(more);
-    // The command runs beside the server and knows its address from it.
     harness.hythe_at(offset, &args).await.stdout
 }

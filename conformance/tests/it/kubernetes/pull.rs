@@ -4,6 +4,7 @@ use conformance::{Harness, kubernetes::Cluster};
 
 use super::{push_program, secret};
 
+/// A credential of one hour minted then is over by now.
 const LONG_AGO: i64 = -7200;
 
 #[tokio::test]
@@ -34,7 +35,12 @@ async fn a_pod_that_may_not_pull_says_why_in_its_events() {
         space.pod(name, &image, &[name]).await;
     }
     space.pod("none", &image, &[]).await;
-    for name in ["foreign", "expired", "none"] {
-        println!("{name}: {}", space.refusal(name).await);
+    for (name, reason) in [
+        ("none", "failed to fetch anonymous token: unexpected status: 401 Unauthorized: "),
+        ("expired", "401 Unauthorized: this credential expired at "),
+        ("foreign", "403 Forbidden: this credential is for stranger/**; acme/web/api is outside it"),
+    ] {
+        let event = space.refusal(name).await;
+        assert!(event.contains(reason), "{name}: {event}");
     }
 }
