@@ -49,7 +49,7 @@ struct Known {
 async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) -> Response<Body> {
     let started = app.clock.elapsed();
     let (parts, body) = request.into_parts();
-    let body = Lent::new(body::incoming(body, app.limits.body_timeout));
+    let body = Lent::new(body::incoming(body, app.limits.now().body_timeout));
     let mut known = Known::default();
 
     let outcome = answer(&app, &parts, &body, &peer, &mut known).await;
@@ -155,8 +155,9 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
     known.host = Some((host.host.clone(), format!("{}://{}", host.scheme, host.host)));
 
     let size = head_size(parts);
-    if size > app.limits.header_size {
-        return Err(Failure::Head { size, limit: app.limits.header_size });
+    let limit = app.limits.now().header_size;
+    if size > limit {
+        return Err(Failure::Head { size, limit });
     }
     let query = Query::parse(parts.uri.query());
     let authorization = Authorization::read(&parts.headers);

@@ -9,12 +9,14 @@
 //! | `client_address`, `user_agent`, `credential` | who asked; a credential by its id, never by its secret |
 //! | `error` | for 5xx, the chain of causes that the client is not shown |
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::OnceLock, time::Duration};
 
 use config::{Log, LogFormat};
 use http::{Method, StatusCode};
 use tracing::{Span, field::Empty};
-use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
 
 /// A filter that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -29,14 +31,28 @@ pub fn check(log: &Log) -> Result<(), Error> {
 
 /// Starts the log. A process that has one already keeps it.
 pub fn init(log: &Log) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&log.filter)?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE).with_writer(std::io::stderr);
-    // The error says that there is a log already: several servers of one test process share it.
-    let _ = match log.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&log.filter)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
     };
+    // An error says that there is a log already: several servers of one test process share it.
+    if tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().is_ok() {
+        let _ = FILTER.set(handle);
+    }
+    Ok(())
+}
+
+/// The filter of this process's log, which is one for the process like the log itself.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Logs these events from now on.
+pub fn refilter(log: &Log) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&log.filter)?;
+    if let Some(Err(error)) = FILTER.get().map(|handle| handle.reload(filter)) {
+        tracing::warn!(%error, "the log's filter stays as it was");
+    }
     Ok(())
 }
 

@@ -7,7 +7,11 @@ mod bad_input;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod cve;
+#[cfg(test)]
+mod declared;
 #[cfg(test)]
 mod distribution;
 #[cfg(test)]
@@ -19,7 +23,11 @@ mod isolation;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod secret;
+#[cfg(test)]
+mod self_signed;
 #[cfg(test)]
 mod start;
 #[cfg(test)]
