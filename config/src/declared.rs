@@ -76,14 +76,14 @@ const ACCESS_KEY: [&str; 9] =
 /// Reads the value of `accounts`, an array of tables that begins at `line`.
 pub(crate) fn read(path: &Path, text: &str, line: usize, value: &DeValue<'_>) -> Result<Vec<DeclaredAccount>, Error> {
     let file = File { path, text };
-    file.tables(value, file.at(line), "[[accounts]]")?.into_iter().map(|table| account(&table)).collect()
+    file.tables(value, &file.at(line), "[[accounts]]")?.into_iter().map(|table| account(&table)).collect()
 }
 
 fn account(table: &Table<'_>) -> Result<DeclaredAccount, Error> {
     table.knows(&ACCOUNT)?;
     let keys = match table.value("keys") {
         None => Vec::new(),
-        Some((origin, value)) => table.file.tables(value, origin, "[[accounts.keys]]")?,
+        Some((origin, value)) => table.file.tables(value, &origin, "[[accounts.keys]]")?,
     };
     Ok(DeclaredAccount {
         name: table.needed("name")?,
@@ -133,13 +133,13 @@ impl<'a> File<'a> {
     }
 
     /// The tables of an array, each with the line of its first key.
-    fn tables(self, value: &'a DeValue<'a>, origin: Origin, what: &str) -> Result<Vec<Table<'a>>, Error> {
+    fn tables(self, value: &'a DeValue<'a>, origin: &Origin, what: &str) -> Result<Vec<Table<'a>>, Error> {
         let rule = || Error::Invalid { key: KEY, origin: origin.clone(), rule: format!("expected tables, {what}") };
         let DeValue::Array(array) = value else { return Err(rule()) };
         let table = |value: &'a toml::Spanned<DeValue<'a>>| {
             let DeValue::Table(table) = value.get_ref() else { return Err(rule()) };
             let first = table.iter().map(|(name, _)| name.span().start).min().unwrap_or(value.span().start);
-            Ok(Table { file: self, table, origin: self.at(line_of(self.text, first)) })
+            Ok(Table { file: self, keys: table, origin: self.at(line_of(self.text, first)) })
         };
         array.iter().map(table).collect()
     }
@@ -147,18 +147,18 @@ impl<'a> File<'a> {
 
 struct Table<'a> {
     file: File<'a>,
-    table: &'a DeTable<'a>,
+    keys: &'a DeTable<'a>,
     origin: Origin,
 }
 
 impl<'a> Table<'a> {
     fn value(&self, name: &str) -> Option<(Origin, &'a DeValue<'a>)> {
-        let (key, value) = self.table.iter().find(|(key, _)| key.get_ref() == name)?;
+        let (key, value) = self.keys.iter().find(|(key, _)| key.get_ref() == name)?;
         Some((self.file.at(line_of(self.file.text, key.span().start)), value.get_ref()))
     }
 
     fn knows(&self, names: &[&'static str]) -> Result<(), Error> {
-        match self.table.iter().map(|(key, _)| key).find(|key| !names.contains(&key.get_ref().as_ref())) {
+        match self.keys.iter().map(|(key, _)| key).find(|key| !names.contains(&key.get_ref().as_ref())) {
             None => Ok(()),
             Some(unknown) => Err(Error::Invalid {
                 key: KEY,

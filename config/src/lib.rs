@@ -52,6 +52,27 @@ pub struct Config {
     pub effective: Vec<Effective>,
 }
 
+impl Config {
+    /// Whether both come to the same, wherever their values came from.
+    pub fn same(&self, other: &Self) -> bool {
+        self.differs(other).is_empty() && self.accounts == other.accounts
+    }
+
+    /// The settings whose values are others.
+    pub fn differs(&self, other: &Self) -> Vec<&'static Setting> {
+        let value = |config: &Self, key| config.effective.iter().find(|e| e.key == key).map(|e| e.value.clone());
+        let same_seal = match (&self.seal_key, &other.seal_key) {
+            (Some(one), Some(other)) => one.matches(other.reveal()),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let differs = |setting: &&Setting| match setting.key {
+            "seal_key" => !same_seal,
+            key => value(self, key) != value(other, key),
+        };
+        SETTINGS.iter().filter(differs).collect()
+    }
+}
+
 /// Where and how requests come in.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -65,6 +86,8 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// TLS on the public listener. Default: none.
     pub tls: Option<Tls>,
+    /// The authority and the certificate that the server makes itself; [`Server::tls`] names what it serves. Default: none.
+    pub self_signed: Option<SelfSigned>,
     /// Refuses pushes and deletes of the whole registry. Default false.
     pub read_only: bool,
     /// Take image manifests whose blobs the repository does not contain. Default false: such an image cannot be pulled.
@@ -89,6 +112,15 @@ pub struct Tls {
     pub pair: Option<TlsFiles>,
     /// A folder of `NAME.crt` and `NAME.key` pairs, chosen by the names in the certificates.
     pub folder: Option<PathBuf>,
+}
+
+/// What the server makes its own certificate for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfSigned {
+    /// The names; they are public ones where no public URL is set.
+    pub hosts: Vec<HostName>,
+    /// Where authority and certificate are kept.
+    pub folder: PathBuf,
 }
 
 /// PEM files of a certificate chain and its key.

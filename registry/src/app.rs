@@ -4,7 +4,12 @@ use auth::Auth;
 use config::Limits;
 use storage::{Clock, Store};
 
-use crate::{hosts::Hosts, metrics::Metrics, operations::Readiness, server::shutdown::Tasks};
+use crate::{
+    hosts::Hosts,
+    metrics::Metrics,
+    operations::Readiness,
+    server::{Live, shutdown::Tasks},
+};
 
 /// Everything a request needs, built once.
 pub struct App {
@@ -21,7 +26,7 @@ pub struct App {
     /// Whether requests should come here.
     pub readiness: Arc<Readiness>,
     /// Bounds on what a client may hold.
-    pub limits: Limits,
+    pub limits: Arc<Live<Limits>>,
     /// Where tasks are spawned that outlive a request.
     pub tasks: Tasks,
 }

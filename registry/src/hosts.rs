@@ -10,7 +10,7 @@ use config::{HostName, PublicUrl, Scheme};
 use http::{HeaderMap, Uri, header};
 use ipnet::IpNet;
 
-use crate::server::Peer;
+use crate::server::{Live, Peer};
 
 /// What a request came for, and from whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +34,10 @@ pub struct Unlisted {
 }
 
 /// The accepted names.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Hosts {
     public: Vec<PublicUrl>,
-    proxies: Vec<IpNet>,
+    proxies: Live<Vec<IpNet>>,
     loopback: bool,
     canonical: PublicUrl,
 }
@@ -47,7 +47,12 @@ impl Hosts {
     pub fn new(public: Vec<PublicUrl>, proxies: Vec<IpNet>, listen: SocketAddr, tls: bool) -> Self {
         let loopback = public.is_empty() || listen.ip().is_loopback();
         let canonical = public.first().cloned().unwrap_or_else(|| address_url(listen, tls));
-        Self { public, proxies, loopback, canonical }
+        Self { public, proxies: Live::new(proxies), loopback, canonical }
+    }
+
+    /// Trusts these proxies, and no others, from now on.
+    pub fn trust(&self, proxies: Vec<IpNet>) {
+        self.proxies.set(proxies);
     }
 
     /// The name in whatever is rendered without a request: the first public URL, else the listener's address.
@@ -110,7 +115,7 @@ impl Hosts {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.proxies.iter().any(|network| network.contains(&address))
+        self.proxies.now().iter().any(|network| network.contains(&address))
     }
 
     /// The nearest address that is not a trusted proxy's, read from the peer backwards.

@@ -36,7 +36,7 @@ impl Handler for App {
 
 async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let body = Lent::new(body::incoming(body, app.limits.body_timeout));
+    let body = Lent::new(body::incoming(body, app.limits.now().body_timeout));
     // One event, one measurement and one span, whatever happens from here on.
     let mut ending = Ending::new(&app, &parts, &peer, &body);
     let known = &mut ending.known;
@@ -102,8 +102,9 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
     known.host = Some((host.host.clone(), format!("{}://{}", host.scheme, host.host)));
 
     let size = head_size(parts);
-    if size > app.limits.header_size {
-        return Err(Failure::Head { size, limit: app.limits.header_size });
+    let limit = app.limits.now().header_size;
+    if size > limit {
+        return Err(Failure::Head { size, limit });
     }
     let query = Query::parse(parts.uri.query());
     let authorization = Authorization::read(&parts.headers);

@@ -1,11 +1,13 @@
 //! The log: one span a request, one event at its end, on stderr. [`FIELDS`] is the list of what an event may say.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::OnceLock, time::Duration};
 
 use config::{Log, LogFormat};
 use http::{Method, StatusCode};
 use tracing::{Span, field::Empty};
-use tracing_subscriber::{EnvFilter, Layer as _, filter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, Registry, filter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
 
 use crate::traces::{self, Traces};
 
@@ -42,7 +44,7 @@ pub fn check(log: &Log) -> Result<(), Error> {
 
 /// Starts the log, and the traces beside it. A process that has a log already keeps it.
 pub fn init(log: &Log, traces: Option<&Traces>) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&log.filter)?;
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&log.filter)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match log.format {
         LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
@@ -53,8 +55,22 @@ pub fn init(log: &Log, traces: Option<&Traces>) -> Result<(), Error> {
         let layer = layer.with_location(false).with_threads(false).with_target(false).with_tracked_inactivity(false);
         layer.with_filter(filter::filter_fn(|of| of.is_span() && (of.name() == REQUEST || of.target() == STORE)))
     });
-    // The error says that there is a log already: several servers of one test process share it.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init();
+    // An error says that there is a log already: several servers of one test process share it.
+    if tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init().is_ok() {
+        let _ = FILTER.set(handle);
+    }
+    Ok(())
+}
+
+/// The filter of this process's log, which is one for the process like the log itself.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Logs these events from now on.
+pub fn refilter(log: &Log) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&log.filter)?;
+    if let Some(Err(error)) = FILTER.get().map(|handle| handle.reload(filter)) {
+        tracing::warn!(%error, "the log's filter stays as it was");
+    }
     Ok(())
 }
 

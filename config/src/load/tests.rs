@@ -207,3 +207,27 @@ fn a_declared_account_that_cannot_be_read_is_one_line_with_its_place() {
         assert!(line.starts_with("accounts (") && line.contains(says), "{line}");
     }
 }
+
+#[test]
+fn a_certificate_of_its_own_is_kept_beside_the_data_or_where_it_is_said() {
+    let of = |sources: Sources| load(&sources.set("tls_self_signed", "registry.example")).map(|config| config.server);
+    let server = of(Sources::isolated().set("data", "/srv")).unwrap();
+    let own = server.self_signed.unwrap();
+    assert_eq!((own.folder, own.hosts.len()), (PathBuf::from("/srv/tls"), 1));
+    assert_eq!(server.tls.unwrap().pair.unwrap().certificate, PathBuf::from("/srv/tls/server.pem"));
+    let bucket = || Sources::isolated().set("store", "s3://bucket");
+    assert!(of(bucket()).unwrap_err().to_string().contains("name with tls_dir the folder"));
+    assert_eq!(of(bucket().set("tls_dir", "/tls")).unwrap().self_signed.unwrap().folder, PathBuf::from("/tls"));
+    let both = of(Sources::isolated().set("tls_cert", "a").set("tls_key", "b")).unwrap_err().to_string();
+    assert!(both.contains("are both set; keep one"), "{both}");
+}
+
+#[test]
+fn what_differs_is_told_by_its_setting_wherever_it_came_from() {
+    let one = load(&Sources::isolated().set("log.filter", "info").set("seal_key", "a")).unwrap();
+    let file = File::new("differs", "seal_key = 'a'\n[log]\nfilter = 'info'\n");
+    assert!(one.same(&load(&Sources::isolated().file(&file.0)).unwrap()));
+    let other = load(&Sources::isolated().set("log.filter", "debug").set("seal_key", "b")).unwrap();
+    let keys: Vec<_> = one.differs(&other).iter().map(|setting| setting.key).collect();
+    assert_eq!(keys, ["seal_key", "log.filter"]);
+}

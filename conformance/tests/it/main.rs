@@ -7,7 +7,11 @@ mod bad_input;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod cve;
+#[cfg(test)]
+mod declared;
 #[cfg(test)]
 mod deploy;
 #[cfg(test)]
@@ -29,7 +33,11 @@ mod messages;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod secret;
+#[cfg(test)]
+mod self_signed;
 #[cfg(test)]
 mod start;
 #[cfg(test)]

@@ -7,19 +7,10 @@ use auth::{AccessKeyDocument, Shown};
 use config::PublicUrl;
 use serde_json::Value;
 
-/// Hours that a credential lives, where the key does not shorten them.
+/// Seconds that a credential lives, where the key does not shorten them.
 const LIFE: u64 = 12 * 3600;
-/// An empty `{"auths":{}}`: the type of the pull Secret cannot be changed later, its content can.
-const EMPTY: &str = "eyJhdXRocyI6e319";
-/// How both containers run: they write the shared folder, and nothing else.
-const LOCKED: &str = "securityContext:
-                allowPrivilegeEscalation: false
-                readOnlyRootFilesystem: true
-                capabilities:
-                  drop: [ALL]
-              volumeMounts:
-                - name: work
-                  mountPath: /work";
+/// The manifests. The pull Secret is made with an empty `{"auths":{}}`: its type cannot be changed later, its content can.
+const TEMPLATE: &str = include_str!("cronjob.yaml");
 
 /// What the manifests are made of.
 #[derive(Debug)]
@@ -45,101 +36,21 @@ impl CronJob<'_> {
         let life = self.key.max_ttl_seconds.map_or(LIFE, |most| most.min(LIFE));
         let schedule = schedule(life, self.key.id.as_str());
         // JSON strings are YAML strings.
-        let [url, image, kubectl] =
-            [self.url.to_string(), self.image.to_owned(), self.kubectl.to_owned()].map(Value::from);
-        format!(
-            r#"# Keeps the pull Secret {name} of this namespace fresh with an access key of account {account}.
-# The first credential now: kubectl create job --from=cronjob/{name} {name}-first
-apiVersion: v1
-kind: Secret
-metadata:
-  name: {name}-key{namespace}
-type: Opaque
-stringData:
-  HYTHE_URL: {url}
-  HYTHE_KEY: {key}
----
-apiVersion: v1
-kind: Secret
-metadata:
-  name: {name}{namespace}
-type: kubernetes.io/dockerconfigjson
-data:
-  .dockerconfigjson: {EMPTY}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: {name}{namespace}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata:
-  name: {name}{namespace}
-rules:
-  - apiGroups: [""]
-    resources: [secrets]
-    resourceNames: [{name}]
-    verbs: [get, patch]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata:
-  name: {name}{namespace}
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: Role
-  name: {name}
-subjects:
-  - kind: ServiceAccount
-    name: {name}{subject}
----
-apiVersion: batch/v1
-kind: CronJob
-metadata:
-  name: {name}{namespace}
-spec:
-  schedule: "{schedule}"
-  concurrencyPolicy: Forbid
-  successfulJobsHistoryLimit: 1
-  failedJobsHistoryLimit: 1
-  jobTemplate:
-    spec:
-      backoffLimit: 6
-      activeDeadlineSeconds: 600
-      template:
-        spec:
-          serviceAccountName: {name}
-          restartPolicy: OnFailure
-          securityContext:
-            runAsNonRoot: true
-            runAsUser: 65532
-            runAsGroup: 65532
-            fsGroup: 65532
-            seccompProfile:
-              type: RuntimeDefault
-          initContainers:
-            - name: mint
-              image: {image}
-              args: [credential, create, {account}, --kind, pull, --ttl, {life}s, --label, {name}, --output, secret, --name, {name}, --to, /work/secret.yaml]
-              envFrom:
-                - secretRef:
-                    name: {name}-key
-              {LOCKED}
-          containers:
-            - name: apply
-              image: {kubectl}
-              args: [apply, --server-side, --force-conflicts, --filename=/work/secret.yaml]
-              env:
-                - name: HOME
-                  value: /work
-              {LOCKED}
-          volumes:
-            - name: work
-              emptyDir:
-                medium: Memory
-"#
-        )
+        let [url, image, kubectl] = [self.url.to_string(), self.image.to_owned(), self.kubectl.to_owned()]
+            .map(|text| Value::from(text).to_string());
+        let values = [
+            ("@name@", name),
+            ("@account@", account.as_str()),
+            ("@namespace@", &namespace),
+            ("@subject@", &subject),
+            ("@key@", key),
+            ("@life@", &life.to_string()),
+            ("@schedule@", &schedule),
+            ("@url@", &url),
+            ("@image@", &image),
+            ("@kubectl@", &kubectl),
+        ];
+        values.iter().fold(TEMPLATE.to_owned(), |text, (mark, value)| text.replace(mark, value))
     }
 }
 

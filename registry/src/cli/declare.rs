@@ -10,7 +10,7 @@ use storage::{AccountName, Clock, Generation, Time};
 
 use super::{
     Failure,
-    output::Output,
+    output::{Output, say},
     store::{account_name, shown, time},
 };
 
@@ -68,9 +68,11 @@ pub(super) fn run(command: Declare, clock: &Arc<dyn Clock>) -> Result<(), Failur
         hash: secret.hash().to_hex(),
         toml: toml(&declared, known),
     };
-    command
-        .output
-        .print(&document, |d| format!("{}\n# keep this access key, it is shown once:\n# {}", d.toml, d.key.reveal()))?;
+    command.output.print(&document, |document| {
+        // Apart from the lines, which often go straight into the file.
+        say(&format!("keep this access key, it is shown once:\n{}", document.key.reveal()));
+        document.toml.clone()
+    })?;
     Ok(())
 }
 
@@ -123,15 +125,21 @@ fn toml(account: &DeclaredAccount, known: bool) -> String {
         let mut line = |name: &str, value: String| lines.push(format!("{name} = {value}"));
         line("id", text(&key.id));
         line("hash", text(&key.hash));
-        key.role.iter().for_each(|role| line("role", text(role)));
+        if let Some(role) = &key.role {
+            line("role", text(role));
+        }
         if key.delete {
             line("delete", "true".to_owned());
         }
         if !key.repositories.is_empty() {
             line("repositories", toml::Value::from(key.repositories.clone()).to_string());
         }
-        key.label.iter().for_each(|label| line("label", text(label)));
-        key.expires.iter().for_each(|expires| line("expires", expires.clone()));
+        if let Some(label) = &key.label {
+            line("label", text(label));
+        }
+        if let Some(expires) = &key.expires {
+            line("expires", expires.clone());
+        }
     }
     lines.join("\n") + "\n"
 }

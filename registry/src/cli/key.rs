@@ -21,7 +21,7 @@ use super::{
 pub(super) enum Key {
     /// Make an access key and print it, once
     Create(Create),
-    /// Make a key for the file ([[accounts]]) and print its lines and its secret; no store is needed
+    /// Make a key for the configuration and print its lines and its secret; no store is needed
     Declare(Declare),
     /// List the access keys of an account
     List(List),
@@ -80,7 +80,7 @@ enum Form {
     #[default]
     Text,
     Json,
-    /// Lines for a shell: `HYTHE_URL` and `HYTHE_KEY`
+    /// Variables for a shell: the server and the key
     Env,
     /// Kubernetes manifests that keep a pull Secret fresh
     Cronjob,

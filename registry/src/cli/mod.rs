@@ -12,6 +12,7 @@ mod key;
 mod manual;
 mod operator_key;
 mod output;
+mod reload;
 mod repository;
 mod serve;
 mod server;

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Handler, Peer, connection, shutdown::Tasks};
+use super::{Handler, Live, Peer, connection, shutdown::Tasks};
 use crate::metrics::Metrics;
 
 /// How long the loop rests when the system is out of descriptors: long enough to let connections end, short enough to go unseen.
@@ -67,18 +67,17 @@ impl Listener {
         self,
         handler: Arc<H>,
         tls: Option<TlsAcceptor>,
-        limits: Limits,
+        limits: Arc<Live<Limits>>,
         tasks: &Tasks,
         metrics: Arc<Metrics>,
     ) {
-        let room = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        let limits = Arc::new(limits);
+        let room = Arc::new(Semaphore::new(limits.now().connections.min(Semaphore::MAX_PERMITS)));
         let spawner = tasks.clone();
         let connected = {
             let spawner = spawner.clone();
             move |(permit, socket, address): Admitted| {
                 let peer = Peer { address, tls: tls.is_some() };
-                let (handler, tls, limits) = (Arc::clone(&handler), tls.clone(), Arc::clone(&limits));
+                let (handler, tls, limits) = (Arc::clone(&handler), tls.clone(), limits.now());
                 let (tasks, open) = (spawner.clone(), metrics.connection());
                 spawner.spawn(async move {
                     Box::pin(connect(socket, tls, handler, peer, &limits, &tasks)).await;

@@ -113,6 +113,22 @@ impl Signals {
     }
 }
 
+/// The order to read the configuration again: SIGHUP.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Watches for it from now on; it does not kill the process any more.
+    pub fn watch() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Ends with the next one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

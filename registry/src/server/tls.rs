@@ -21,7 +21,7 @@ use rustls::{
 use tokio_rustls::TlsAcceptor;
 use webpki::EndEntityCert;
 
-use super::shutdown::Tasks;
+use super::{Authority, Live, shutdown::Tasks};
 
 /// How often files are looked at: a certificate is renewed days before it ends.
 const LOOK: Duration = Duration::from_mins(1);
@@ -48,6 +48,14 @@ pub enum Error {
         /// What rustls says.
         source: rustls::Error,
     },
+    /// The server's own authority and certificate cannot be made or read.
+    #[error("{folder}: {problem}; name a folder that can be written with --tls-dir")]
+    SelfSigned {
+        /// Their folder.
+        folder: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// This build cannot speak TLS as it is configured.
     #[error("TLS cannot be set up")]
     Setup(#[from] rustls::Error),
@@ -56,7 +64,8 @@ pub enum Error {
 /// The certificates that are served now.
 #[derive(Debug, Clone)]
 pub struct Certificates {
-    tls: Tls,
+    tls: Arc<Live<Tls>>,
+    own: Option<Authority>,
     provider: Arc<CryptoProvider>,
     table: Arc<Table>,
 }
@@ -67,6 +76,18 @@ struct Table(RwLock<Chosen>);
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Table").field(&self.0.read().by_name.keys().collect::<Vec<_>>()).finish()
+    }
+}
+
+/// Certificates that were read and are not served yet.
+pub struct Prepared {
+    tls: Tls,
+    chosen: Chosen,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("tls", &self.tls).finish_non_exhaustive()
     }
 }
 
@@ -91,9 +112,19 @@ impl ResolvesServerCert for Table {
 impl Certificates {
     /// Reads every file.
     pub fn load(tls: Tls) -> Result<Self, Error> {
+        Self::with(tls, None)
+    }
+
+    /// Makes what the server's own authority has to make, then reads it. Blocks.
+    pub fn own(tls: Tls, authority: Authority) -> Result<Self, Error> {
+        authority.keep()?;
+        Self::with(tls, Some(authority))
+    }
+
+    fn with(tls: Tls, own: Option<Authority>) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let chosen = choose(&tls, &provider)?;
-        Ok(Self { tls, provider, table: Arc::new(Table(RwLock::new(chosen))) })
+        Ok(Self { tls: Arc::new(Live::new(tls)), own, provider, table: Arc::new(Table(RwLock::new(chosen))) })
     }
 
     /// What shakes hands with them.
@@ -109,8 +140,8 @@ impl Certificates {
 
     /// Reads the files again; what cannot be used leaves the certificates as they are. Blocks.
     pub fn refresh(&self) -> Result<(), Error> {
-        let fresh = choose(&self.tls, &self.provider)?;
-        *self.table.0.write() = fresh;
+        let tls = self.tls.now();
+        self.take(self.prepare(&tls)?);
         Ok(())
     }
 
@@ -130,6 +161,20 @@ impl Certificates {
             }
         }
         ends.into_iter().collect()
+    }
+
+    /// Reads other files; they are served once they are taken. Blocks.
+    pub fn prepare(&self, tls: &Tls) -> Result<Prepared, Error> {
+        if let Some(own) = &self.own {
+            own.keep()?;
+        }
+        Ok(Prepared { chosen: choose(tls, &self.provider)?, tls: tls.clone() })
+    }
+
+    /// Serves these certificates from now on.
+    pub fn take(&self, prepared: Prepared) {
+        self.tls.set(prepared.tls);
+        *self.table.0.write() = prepared.chosen;
     }
 
     /// Reads the files again every minute until the order to stop.

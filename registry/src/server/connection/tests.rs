@@ -24,7 +24,7 @@ use crate::{
     body::{Body, Interrupted, incoming},
     metrics::Metrics,
     server::{
-        Handler, Peer,
+        Handler, Live, Peer,
         listen::Listener,
         shutdown::{Drained, Tasks},
     },
@@ -99,7 +99,7 @@ async fn start(change: impl FnOnce(&mut Limits)) -> Running {
         Arc::new(Echo { limits: limits.clone(), entered: Notify::new(), go: Notify::new(), busy: Default::default() });
     let tasks = Tasks::new();
     let metrics = Arc::new(Metrics::new(&SystemClock::new()));
-    listener.serve(Arc::clone(&echo), None, limits, &tasks, metrics);
+    listener.serve(Arc::clone(&echo), None, Arc::new(Live::new(limits)), &tasks, metrics);
     Running { address, echo, tasks }
 }
 
