@@ -1,5 +1,6 @@
 //! The commands of the documentation, run as they stand: one module a page, named after it.
 
+mod kubernetes;
 mod readme;
 
 use conformance::{harness::read_text, page, tools};
