@@ -107,6 +107,7 @@ fn request<'a>(
 }
 
 async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: bool) -> Answered {
+    let anonymous = matches!(request.presented, Presented::None) && request.refresh_token.is_none();
     match app.auth.issue(request, host.client).await {
         Ok(IssuedToken { token, expires_in, scope }) => {
             // `issued_at` is left out: docker would count from it with its own clock.
@@ -125,7 +126,12 @@ async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: boo
             Err(Failure::Bad(Code::Unsupported, text))
         }
         Err(TokenRefusal::Refused(refusal @ (Refusal::Unauthenticated(_) | Refusal::InvalidToken))) => {
-            Ok(wrong(&refusal, host, form))
+            let mut response = wrong(&refusal, host, form);
+            if anonymous {
+                // The body stays the one that every wrong caller reads.
+                say_why(&mut response, "no user name and password were sent");
+            }
+            Ok(response)
         }
         Err(TokenRefusal::Refused(refusal)) => Err(refusal.into()),
     }

@@ -178,6 +178,11 @@ impl Cluster {
         namespace
     }
 
+    /// Tells the node's containerd how to reach a registry, as the file `certs.d/NAME/hosts.toml` does.
+    pub fn write_hosts(&self, registry: &str, hosts: &str) {
+        write_file(&self.dir.join("certs.d").join(registry).join("hosts.toml"), hosts.as_bytes());
+    }
+
     fn kubeconfig(&self, namespace: &str, file: &str) {
         let config = node::kubeconfig(self.ports, &self.token, namespace);
         write_file(&self.dir.join(file), config.to_string().as_bytes());

@@ -79,12 +79,14 @@ pub(super) fn containerd_config(dir: &Path) -> String {
          [plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = {PAUSE:?}\nrestrict_oom_score_adj = true\n\
          disable_tcp_service = true\nstream_server_address = \"127.0.0.1\"\n\
          [plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = {:?}\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = {:?}\n\
          [plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"\n",
         dir.join("state/containerd"),
         dir.join("state/run"),
         socket(dir),
         dir.join("state/opt"),
         dir.join("cni"),
+        dir.join("certs.d"),
     )
 }
 

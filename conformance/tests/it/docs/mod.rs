@@ -1,11 +1,15 @@
 //! The commands of the documentation, run as they stand: one module a page, named after it.
 
+<<<<<<< HEAD
 mod api;
 mod from_elsewhere;
 mod keys_and_secrets;
+mod kubernetes;
 mod migration;
 mod quick_start;
 mod readme;
+=======
+>>>>>>> kube-next
 
 use conformance::{harness::read_text, page, tools};
 
