@@ -1,6 +1,5 @@
 //! The commands of the documentation, run as they stand: one module a page, named after it.
 
-<<<<<<< HEAD
 mod api;
 mod from_elsewhere;
 mod keys_and_secrets;
@@ -8,8 +7,6 @@ mod kubernetes;
 mod migration;
 mod quick_start;
 mod readme;
-=======
->>>>>>> kube-next
 
 use conformance::{harness::read_text, page, tools};
 
