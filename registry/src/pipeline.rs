@@ -91,6 +91,8 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
     }
     if let Ok(Operation::Health | Operation::Ready) = &operation {
         // A probe knows no host name.
+        let asked = app.hosts.accept(&parts.uri, &parts.headers, peer);
+        known.client = Some(asked.map_or_else(|unlisted| unlisted.client, |host| host.client));
         return app.readiness.public(path).await.ok_or(Failure::Route(RouteError::NotFound { v2: false }));
     }
     // A host that is not ours gets no realm to send passwords to.

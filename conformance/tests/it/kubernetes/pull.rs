@@ -77,12 +77,13 @@ async fn a_pod_that_may_not_pull_says_why_in_its_events() {
 
 /// The limit is on failed logins from one address, which here is everybody's; a good Secret is served beside them.
 #[tokio::test]
-async fn a_pod_without_a_secret_is_told_to_wait_where_too_many_logins_failed() {
+async fn a_pod_with_a_wrong_secret_is_told_to_wait_where_too_many_logins_failed() {
     let (harness, cluster) = tokio::join!(Harness::start(), Cluster::shared());
     let acme = harness.account("acme").await;
     push_program(&acme, "web/api").await;
     let space = cluster.namespace("throttled").await;
     space.apply(&secret(&harness, 0, "acme", "good", &[]).await).await;
+    space.apply(&bad_secret(&harness, &acme, "wrong-password").await).await;
     let wrong = acme.pull().await.with_wrong_password();
     let wrong = acme.caller(&wrong);
     while wrong.send(Request::get("/token")).await.status != 429 {}
@@ -95,7 +96,7 @@ async fn a_pod_without_a_secret_is_told_to_wait_where_too_many_logins_failed() {
         }
     };
     let pods = async {
-        space.pod("throttled", &image, &[]).await;
+        space.pod("throttled", &image, &["wrong-password"]).await;
         let event = plain(&space.refusal("throttled").await, &harness);
         space.pod("good", &image, &["good"]).await;
         space.ran("good").await;
@@ -116,6 +117,7 @@ fn the_page_quotes_every_event() {
     for (case, text) in recorded() {
         let reason = text.rsplit_once(": failed to authorize: ").map_or(text.as_str(), |(_, reason)| reason);
         let reason = reason.rsplit_once("\": ").map_or(reason, |(_, reason)| reason);
+        let reason = reason.rsplit_once("failed with status code [manifests 1]: ").map_or(reason, |(_, reason)| reason);
         assert!(page.contains(reason), "{case}: {reason}");
     }
 }
