@@ -115,7 +115,7 @@ async fn what_needs_a_restart_is_named_and_a_bad_file_changes_nothing() {
     served.harness.send(Request::get("/readyz")).await.expect(200);
 
     let bad = "the configuration stays as it was: ";
-    served.reload("trusted_proxy = ['127.0.0.1']\nlisten = 1\n", bad).await;
+    served.reload("trusted_proxy = ['127.0.0.1']\nread_only = 'perhaps'\n", bad).await;
     assert!(served.harness.log().contains("hythe.toml line 2"), "{}", served.harness.log());
     served.harness.send(Request::get("/v2/").header("X-Forwarded-For", "192.0.2.78")).await.expect(401);
     served.reload("[[accounts]]\nname = 'acme'\ngen = 'x'\n", bad).await;

@@ -335,9 +335,9 @@ impl World {
         self.auth().upload_keys().open(&repository, None, opener, now).unwrap().1
     }
 
-    /// The generation that an account's name means now.
+    /// The generation that a text means now, if it is an account's name.
     pub(super) async fn generation(&self, account: &str) -> Option<String> {
-        let account = self.auth().resolve(&name(account)).await.unwrap()?;
+        let account = self.auth().resolve(&account.parse().ok()?).await.unwrap()?;
         Some(account.generation().to_string())
     }
 }

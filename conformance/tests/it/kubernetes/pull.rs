@@ -68,7 +68,7 @@ async fn a_pod_that_may_not_pull_says_why_in_its_events() {
     }
     space.apply(&secret(&harness, 0, "acme", "good", &[]).await).await;
     space.pod("absent-tag", &format!("{}/acme/web/api:2", harness.host()), &["good"]).await;
-    space.pod("one-segment-name", &format!("{}/api:1", harness.host()), &["good"]).await;
+    space.pod("one-segment-name", &format!("{}/web:1", harness.host()), &["good"]).await;
 
     for (case, recorded) in recorded().iter().filter(|(case, _)| case != "throttled") {
         assert_eq!(&plain(&space.refusal(case).await, &harness), recorded, "{case}");
