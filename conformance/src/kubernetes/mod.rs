@@ -237,6 +237,9 @@ impl Namespace {
     }
 
     /// Waits until a pod has run to its end, and gives the image that ran.
+    ///
+    /// # Panics
+    /// When it does not end well.
     pub async fn ran(&self, pod: &str) -> String {
         let ended = self
             .kubectl()

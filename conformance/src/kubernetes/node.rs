@@ -2,6 +2,8 @@
 //!
 //! Everything listens on loopback, keeps its state in the cluster's own folder and finds nothing of the machine's.
 
+#![expect(clippy::unnecessary_debug_formatting, reason = "paths in quotes, as a shell and TOML read them")]
+
 use std::path::Path;
 
 use serde_json::{Value, json};

@@ -78,7 +78,7 @@ async fn what_left_the_file_is_told_by_the_check_and_no_more_taken() {
     assert!(!declared.harness.data().exists(), "a check makes no store");
     declared.harness.boot().await;
     assert_eq!(declared.harness.hythe(&check).await.all(), "");
-    let account: String = declared.text("toml").lines().take(3).map(|line| format!("{line}\n")).collect();
+    let account = declared.text("toml").lines().take(3).collect::<Vec<_>>().join("\n");
     declared.write(&account);
     let id = declared.text("id").to_owned();
     declared.harness.hythe(&check).await.says(&format!("hythe key revoke acme {id}"));

@@ -93,10 +93,8 @@ impl Asked {
         let filter = expiring.map_or_else(String::new, |time| time.num_milliseconds().to_string());
         let named = filters.names().iter().filter(|name| !["limit", "expiring"].contains(name));
         let given: Vec<_> = named.filter_map(|&name| Some((name, query.first(name)?.to_owned()))).collect();
-        let mut bound = format!("{path}\nexpiring={filter}");
-        for (name, value) in &given {
-            bound += &format!("\n{name}={}", value.escape_default());
-        }
+        let filters = given.iter().map(|(name, value)| format!("\n{name}={}", value.escape_default()));
+        let bound = format!("{path}\nexpiring={filter}{}", filters.collect::<String>());
         let mut asked = Self { page: Page { after: None, limit }, bound, expiring, given, keys };
         if let Some(token) = query.first("next_token") {
             asked.page.after = Some(asked.opened(token).ok_or(Problem::PageToken)?);

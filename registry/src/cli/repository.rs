@@ -117,10 +117,8 @@ fn path(repository: &RepositoryName) -> String {
 
 async fn list(command: List) -> Result<(), Failure> {
     let server = command.server.open()?;
-    let mut query = "repositories?limit=100".to_owned();
-    if let Some(prefix) = &command.prefix {
-        query += &format!("&name_prefix={}", encoded(prefix));
-    }
+    let prefix = command.prefix.as_deref().map(|prefix| format!("&name_prefix={}", encoded(prefix)));
+    let mut query = format!("repositories?limit=100{}", prefix.unwrap_or_default());
     query += match command.kind {
         None => "",
         Some(Kind::Image) => "&kind=image",
@@ -168,7 +166,8 @@ async fn delete(command: Delete) -> Result<(), Failure> {
     let path = path(&command.repository);
     let mut document = server.change(Method::DELETE, &path, "*", None).await?;
     let bar = progress("deleting");
-    while !command.no_wait {
+    let mut gone = command.no_wait;
+    while !gone {
         match server.get(&path).await {
             // What was pushed after it was gone is a new repository.
             Ok(now) if text(&now, "status") == "deleting" => {
@@ -178,8 +177,8 @@ async fn delete(command: Delete) -> Result<(), Failure> {
                 tokio::time::sleep(ASK).await;
             }
             Ok(_) | Err(remote::Error::Refused { status: StatusCode::NOT_FOUND, .. }) => {
-                document["status"] = json!("deleted");
-                break;
+                insert(&mut document, "status", json!("deleted"));
+                gone = true;
             }
             Err(other) => return Err(other.into()),
         }
@@ -191,6 +190,13 @@ async fn delete(command: Delete) -> Result<(), Failure> {
         _ => format!("repository {name} is being deleted; pushes to it are refused until it is gone"),
     })?;
     Ok(())
+}
+
+/// Sets a field of a document.
+fn insert(document: &mut Value, field: &str, value: Value) {
+    if let Some(fields) = document.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
 }
 
 async fn set(command: Set) -> Result<(), Failure> {
@@ -207,7 +213,8 @@ async fn set(command: Set) -> Result<(), Failure> {
         document = server.change(Method::PATCH, &path, "*", Some(&change)).await?;
     }
     if command.public || command.private {
-        document["public"] = json!(publish(&server, &command.repository, command.public).await?);
+        let public = publish(&server, &command.repository, command.public).await?;
+        insert(&mut document, "public", json!(public));
     }
     command.output.print(&document, |document| {
         let public = document.get("public").and_then(Value::as_bool);
@@ -221,7 +228,9 @@ async fn set(command: Set) -> Result<(), Failure> {
 async fn publish(server: &Remote, repository: &RepositoryName, public: bool) -> Result<bool, Failure> {
     let path = of_account(repository.account(), "public");
     let (document, version) = server.read(&path).await?;
-    let mut patterns: Vec<String> = serde_json::from_value(document["patterns"].clone()).unwrap_or_default();
+    let listed = document.get("patterns").cloned().unwrap_or_default();
+    let mut patterns: Vec<String> = serde_json::from_value(listed)
+        .map_err(|error| Failure::Failed(format!("what is public cannot be read: {error}")))?;
     let before = patterns.clone();
     patterns.retain(|pattern| pattern != repository.as_str());
     let wider = patterns

@@ -73,18 +73,17 @@ pub(super) async fn run(command: Usage) -> Result<(), Failure> {
 fn added(parts: &[Value]) -> Vec<Value> {
     let mut rows: Vec<Value> = Vec::new();
     for part in parts {
-        match rows.last_mut().filter(|row| text(row, "account") == text(part, "account")) {
-            Some(row) => {
-                for field in COUNTS {
-                    row[field] = json!(number(row, field) + number(part, field));
-                }
+        let same = |row: &&mut Value| text(row, "account") == text(part, "account");
+        if let Some(Value::Object(row)) = rows.last_mut().filter(same) {
+            for field in COUNTS {
+                let before = row.get(field).and_then(Value::as_u64).unwrap_or_default();
+                row.insert(field.to_owned(), json!(before + number(part, field)));
             }
-            None => {
-                let mut row = Map::new();
-                row.insert("account".to_owned(), json!(text(part, "account")));
-                row.extend(COUNTS.map(|field| (field.to_owned(), json!(number(part, field)))));
-                rows.push(Value::Object(row));
-            }
+        } else {
+            let mut row = Map::new();
+            row.insert("account".to_owned(), json!(text(part, "account")));
+            row.extend(COUNTS.map(|field| (field.to_owned(), json!(number(part, field)))));
+            rows.push(Value::Object(row));
         }
     }
     rows

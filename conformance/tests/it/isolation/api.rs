@@ -129,21 +129,18 @@ const fn need(operation: ApiOperation) -> Need {
     use ApiOperation as O;
     match operation {
         O::OpenApi => Need::Any,
-        O::AccountList => Need::OperatorReads,
+        O::AccountList | O::UsageList => Need::OperatorReads,
         O::AccountCreate | O::AccountDelete => Need::OperatorWrites,
         O::AccountGet => Need::ReadAccount,
         O::AccountChange => Need::ChangeAccount,
-        O::PublicGet | O::CredentialList | O::CredentialGet => Need::Read,
+        O::PublicGet | O::CredentialList | O::CredentialGet | O::RepositoryList | O::TagList => Need::Read,
         O::KeyList | O::KeyGet => Need::ReadKeys,
-        O::PublicSet | O::KeyCreate => Need::Write,
+        O::PublicSet | O::KeyCreate | O::RepositoryChange => Need::Write,
         O::KeyRetire | O::KeyRevoke => Need::EndKey,
         O::CredentialMint => Need::Mint,
         O::CredentialRevoke => Need::EndCredential,
-        O::RepositoryList | O::TagList => Need::Read,
-        O::RepositoryChange => Need::Write,
         O::RepositoryDelete | O::TagDelete => Need::DeleteContent,
         O::UsageGet => Need::ReadUsage,
-        O::UsageList => Need::OperatorReads,
     }
 }
 
@@ -312,14 +309,16 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
     match operation {
         O::AccountCreate => request.body(format!(r#"{{"name":"made-{number}"}}"#)),
         O::AccountChange => request.header("If-Match", "\"999999\"").body(r#"{"display":"x"}"#),
-        O::AccountDelete => request.header("If-Match", "\"999999\""),
+        O::AccountDelete | O::RepositoryDelete | O::TagDelete => request.header("If-Match", "\"999999\""),
         O::PublicSet => request.header("If-Match", "\"999999\"").body(r#"{"patterns":[]}"#),
         O::KeyCreate => request.body("{}"),
         O::CredentialMint => request.body(r#"{"kind":"pull"}"#),
         O::RepositoryChange => request.header("If-Match", "\"999999\"").body(r#"{"settings":{"immutable_tags":[]}}"#),
-        O::RepositoryDelete | O::TagDelete => request.header("If-Match", "\"999999\""),
-        O::RepositoryList | O::TagList | O::UsageGet | O::UsageList => request,
-        O::OpenApi
+        O::RepositoryList
+        | O::TagList
+        | O::UsageGet
+        | O::UsageList
+        | O::OpenApi
         | O::AccountList
         | O::AccountGet
         | O::PublicGet

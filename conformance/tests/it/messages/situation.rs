@@ -139,6 +139,7 @@ impl World {
         let stopped = stop.clone();
         // Often enough that the one failure that is allowed in a second is never the client's.
         let mut beat = tokio::time::interval(Duration::from_millis(2));
+        #[expect(clippy::disallowed_methods, reason = "it ends with the attempt")]
         tokio::spawn(async move {
             while !stopped.is_cancelled() {
                 beat.tick().await;
