@@ -60,7 +60,7 @@ async fn a_chart_and_its_image_come_from_the_registry_with_one_credential() {
     helm(&harness, &space).args(login).input(key.password.clone()).ok().await;
     let chart = format!("oci://{}/acme/charts/web", harness.host());
     let image = format!("image={}/acme/web/api:1", harness.host());
-    let install = ["install", "web", &chart, "--version", "1.0.0", "--plain-http", "--set", &image];
+    let install = ["upgrade", "--install", "web", &chart, "--version", "1.0.0", "--plain-http", "--set", &image];
     helm(&harness, &space).args(install).args(["--set", "pullSecret=hythe-acme"]).ok().await;
     let ran = space.ran("web").await;
     assert!(ran.contains(&digest), "{ran} is {digest}");
