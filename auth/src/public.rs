@@ -103,21 +103,33 @@ impl Auth {
             return Err(Error::Invalid(vec![Invalid::new(field, "outside the patterns of this key")]));
         }
         let account = self.living(name).await?.value.account();
-        let (rev, narrower) = self.swap_public(&account, &patterns, if_match).await?;
-        if patterns.is_empty() {
-            self.unlist_public(&account).await?;
-        } else {
-            self.list_public(&account).await?;
-        }
-        if narrower {
-            self.log_end(account.generation(), What::Public).await?;
-        }
+        let rev = self.publish(&account, &patterns, if_match).await?;
         tracing::info!(event = "repo.public", account = %name, actor = actor.label(), patterns = patterns.len(), "public patterns were set");
         Ok(PublicDocument::new(&patterns, rev))
     }
 
+    /// Makes these patterns what is public in an account, and nothing else: the record, then the list of accounts that have any, then
+    /// what every replica has to know. Gives the record's `rev`.
+    pub(crate) async fn publish(
+        &self,
+        account: &Account,
+        patterns: &[Pattern],
+        if_match: Option<u64>,
+    ) -> Result<u64, Error> {
+        let (rev, narrower) = self.swap_public(account, patterns, if_match).await?;
+        if patterns.is_empty() {
+            self.unlist_public(account).await?;
+        } else {
+            self.list_public(account).await?;
+        }
+        if narrower {
+            self.log_end(account.generation(), What::Public).await?;
+        }
+        Ok(rev)
+    }
+
     /// Writes the patterns under compare-and-swap; gives the record's `rev` and whether something is no longer public.
-    pub(crate) async fn swap_public(
+    async fn swap_public(
         &self,
         account: &Account,
         patterns: &[Pattern],
@@ -152,7 +164,7 @@ impl Auth {
         Err(storage::Error::unavailable("what is public is changed by too many at once").into())
     }
 
-    pub(crate) async fn list_public(&self, account: &Account) -> Result<(), Error> {
+    async fn list_public(&self, account: &Account) -> Result<(), Error> {
         let entry = (account.name().clone(), account.generation().clone());
         let listed = record::modify(&*self.records, &key::public_accounts(), |list: &mut PublicAccounts| {
             let absent = !list.accounts.contains(&entry);

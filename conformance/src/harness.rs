@@ -372,22 +372,55 @@ pub fn free_address() -> SocketAddr {
     panic!("loopback has no port left")
 }
 
+/// Asks until it is so, a minute at most: for what goes on beside the requests and has no other end to wait for.
+///
+/// # Panics
+/// When it does not come to be.
+pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let mut looks = tokio::time::interval(PROBE);
+    for _ in 0..PROBES {
+        looks.tick().await;
+        if so().await {
+            return;
+        }
+    }
+    panic!("not within a minute: {what}")
+}
+
+/// Asks until a process that was started answers, a minute at most.
+///
+/// # Panics
+/// When it ends before, or does not answer, with its log.
+pub async fn running<T>(
+    it: &mut T,
+    child: impl Fn(&mut T) -> &mut Child,
+    log: &Path,
+    answers: impl AsyncFn(&T) -> bool,
+) {
+    let mut looks = tokio::time::interval(PROBE);
+    for _ in 0..PROBES {
+        looks.tick().await;
+        if answers(it).await {
+            return;
+        }
+        if let Ok(Some(status)) = child(it).try_wait() {
+            panic!("it ended with {status}:\n{}", read_text(log));
+        }
+    }
+    panic!("it does not become ready:\n{}", read_text(log))
+}
+
 /// Waits until `path` answers 200, as long as `child` lives.
 ///
 /// # Panics
 /// When the process ends or does not become ready, with its log.
 pub async fn ready(client: &Client, path: &str, child: &mut Child, log: &Path) {
-    let mut probes = tokio::time::interval(PROBE);
-    for _ in 0..PROBES {
-        probes.tick().await;
-        if client.try_send(Request::get(path)).await.is_ok_and(|answer| answer.status == 200) {
-            return;
-        }
-        if let Ok(Some(status)) = child.try_wait() {
-            panic!("the server ended with {status}:\n{}", read_text(log));
-        }
-    }
-    panic!("{} does not become ready:\n{}", client.address(), read_text(log))
+    running(child, |child| child, log, async |_| answers(client, path).await).await;
+}
+
+/// Whether `path` answers 200 by now.
+pub async fn answers(client: &Client, path: &str) -> bool {
+    client.try_send(Request::get(path)).await.is_ok_and(|answer| answer.status == 200)
 }
 
 /// Makes a folder and those above it.

@@ -89,18 +89,14 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
             tracing::Span::current().record("operation", operation.kind().label());
         }
     }
+    let asked = app.hosts.accept(&parts.uri, &parts.headers, peer);
+    known.client = Some(asked.as_ref().map_or_else(|unlisted| unlisted.client, |host| host.client));
     if let Ok(Operation::Health | Operation::Ready) = &operation {
         // A probe knows no host name.
-        let asked = app.hosts.accept(&parts.uri, &parts.headers, peer);
-        known.client = Some(asked.map_or_else(|unlisted| unlisted.client, |host| host.client));
         return app.readiness.public(path).await.ok_or(Failure::Route(RouteError::NotFound { v2: false }));
     }
     // A host that is not ours gets no realm to send passwords to.
-    let host = app.hosts.accept(&parts.uri, &parts.headers, peer).map_err(|unlisted| {
-        known.client = Some(unlisted.client);
-        Failure::Host(unlisted.message)
-    })?;
-    known.client = Some(host.client);
+    let host = asked.map_err(|unlisted| Failure::Host(unlisted.message))?;
     known.host = Some((host.host.clone(), format!("{}://{}", host.scheme, host.host)));
 
     let size = head_size(parts);

@@ -81,9 +81,7 @@ impl Running {
         let deadline = self.app.limits.now().drain_timeout;
         self.app.tasks.drain(deadline).await
     }
-}
 
-impl Running {
     /// Takes over what of a configuration a running server can take over, and gives the settings that are others than at the start
     /// and need a restart. What cannot be used changes nothing.
     pub async fn reload(&self, config: &Config) -> Result<Vec<&'static str>, StartError> {

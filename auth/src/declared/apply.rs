@@ -149,15 +149,7 @@ impl Auth {
             tracing::info!(event = "account.change", account = %wanted.name, actor = ACTOR, "account was changed");
         }
         if let Some(patterns) = &wanted.public {
-            let (_, narrower) = self.swap_public(&account, patterns, None).await?;
-            if patterns.is_empty() {
-                self.unlist_public(&account).await?;
-            } else {
-                self.list_public(&account).await?;
-            }
-            if narrower {
-                self.log_end(account.generation(), What::Public).await?;
-            }
+            self.publish(&account, patterns, None).await?;
         }
         Ok(account)
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use conformance::{
     Caller, Harness, Request, Store,
-    harness::{read_text, write_file},
+    harness::{read_text, until, write_file},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -27,14 +27,7 @@ impl Served {
 
     /// Waits until the server has logged this once more than before.
     async fn logged(&self, text: &str, before: usize) {
-        let mut looks = tokio::time::interval(std::time::Duration::from_millis(20));
-        for _ in 0..3000 {
-            looks.tick().await;
-            if self.count(text) > before {
-                return;
-            }
-        }
-        panic!("the server does not log {text:?}: {}", self.harness.log());
+        until(text, async || self.count(text) > before).await;
     }
 
     fn count(&self, text: &str) -> usize {

@@ -4,7 +4,7 @@ use std::{path::Path, process::Stdio};
 
 use conformance::{
     Harness,
-    harness::{binary, free_address, log_file, read_text, write_file},
+    harness::{binary, free_address, log_file, read_text, until, write_file},
 };
 use tokio::process::{Child, Command};
 
@@ -33,14 +33,8 @@ impl Secured {
             .spawn()
             .unwrap();
         let secured = Self { child, address, log };
-        let mut looks = tokio::time::interval(std::time::Duration::from_millis(20));
-        for _ in 0..3000 {
-            looks.tick().await;
-            if read_text(&secured.log).contains("serving https://") {
-                return secured;
-            }
-        }
-        panic!("{}", read_text(&secured.log))
+        until("serving under TLS", async || read_text(&secured.log).contains("serving https://")).await;
+        secured
     }
 
     /// Asks by a name, trusting the authority alone.

@@ -14,7 +14,7 @@ use super::{
     output::{self, Output, table},
     server::{URL_HELP, list, pages, remote, text},
     settings::Settings,
-    store::{OnStore, account_name, all, log, seconds},
+    store::{OnStore, all, log, seconds},
 };
 use crate::remote::Remote;
 
@@ -40,7 +40,6 @@ struct Where {
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     /// What it is for
     #[arg(long, value_enum)]
@@ -100,7 +99,6 @@ enum Form {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     #[command(flatten)]
     output: Output,
@@ -110,7 +108,6 @@ pub(super) struct List {
 
 #[derive(Debug, Args)]
 pub(super) struct Revoke {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     id: Id,
     #[command(flatten)]

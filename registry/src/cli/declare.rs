@@ -11,12 +11,11 @@ use storage::{AccountName, Clock, Generation, Time};
 use super::{
     Failure,
     output::{Output, say},
-    store::{account_name, shown, time},
+    store::{shown, time},
 };
 
 #[derive(Debug, Args)]
 pub(super) struct Declare {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     /// The gen that the file has for this account already (default: a new one)
     #[arg(long = "gen", value_name = "G")]

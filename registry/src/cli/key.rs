@@ -14,7 +14,7 @@ use super::{
     declare::{self, Declare},
     output::{self, table},
     settings::Settings,
-    store::{OnStore, account_name, all, seconds, shown, time},
+    store::{OnStore, all, seconds, shown, time},
 };
 
 #[derive(Debug, Subcommand)]
@@ -33,7 +33,6 @@ pub(super) enum Key {
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     /// owner, publisher, installer or viewer (default: owner; with --output cronjob: installer)
     #[arg(long, value_parser = |text: &str| text.parse::<Role>())]
@@ -88,7 +87,6 @@ enum Form {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     #[command(flatten)]
     on: On,
@@ -96,7 +94,6 @@ pub(super) struct List {
 
 #[derive(Debug, Args)]
 pub(super) struct End {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     id: Id,
     #[command(flatten)]

@@ -10,8 +10,7 @@ use storage::{AccountName, RepositoryName};
 use super::{
     Failure,
     output::{Output, table},
-    server::{Server, encoded, list as listed, of_account, pages, progress, repository_name, text},
-    store::account_name,
+    server::{Server, encoded, list as listed, of_account, pages, progress, text},
 };
 use crate::remote::{self, Remote};
 
@@ -36,7 +35,6 @@ enum Kind {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     /// Only those whose path in the account begins so, e.g. web/
     #[arg(long, value_name = "TEXT")]
@@ -53,7 +51,6 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Show {
     /// ACCOUNT/NAME
-    #[arg(value_parser = repository_name)]
     repository: RepositoryName,
     #[command(flatten)]
     output: Output,
@@ -64,7 +61,6 @@ pub(super) struct Show {
 #[derive(Debug, Args)]
 pub(super) struct Delete {
     /// ACCOUNT/NAME
-    #[arg(value_parser = repository_name)]
     repository: RepositoryName,
     /// Leave when it is ordered, not when it is done
     #[arg(long)]
@@ -78,7 +74,6 @@ pub(super) struct Delete {
 #[derive(Debug, Args)]
 pub(super) struct Set {
     /// ACCOUNT/NAME
-    #[arg(value_parser = repository_name)]
     repository: RepositoryName,
     /// Let anybody pull from it
     #[arg(long, conflicts_with = "private")]

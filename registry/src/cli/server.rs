@@ -6,7 +6,7 @@ use clap::Args;
 use config::{PublicUrl, Secret};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use storage::{AccountName, RepositoryName};
+use storage::AccountName;
 
 use super::Failure;
 use crate::remote::Remote;
@@ -75,11 +75,6 @@ pub(super) fn list(document: &Value, pointer: &str) -> String {
 
 pub(super) fn number(document: &Value, field: &str) -> u64 {
     document.get(field).and_then(Value::as_u64).unwrap_or_default()
-}
-
-/// A repository on the command line.
-pub(super) fn repository_name(text: &str) -> Result<RepositoryName, String> {
-    text.parse().map_err(|error: storage::NameError| error.to_string())
 }
 
 /// The path of an account's resource in the API.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use auth::{Auth, Listing, Page};
 use chrono::SecondsFormat;
 use config::{Config, Log, Origin};
-use storage::{AccountName, Clock, Store, Time};
+use storage::{Clock, Store, Time};
 use tokio_util::task::TaskTracker;
 
 use super::{Failure, settings::Settings};
@@ -89,11 +89,6 @@ pub(super) async fn all<T>(
             return Ok(items);
         }
     }
-}
-
-/// An account's name on the command line.
-pub(super) fn account_name(text: &str) -> Result<AccountName, String> {
-    text.parse().map_err(|error: storage::NameError| error.to_string())
 }
 
 /// A length of time on the command line, in whole seconds.

@@ -8,7 +8,7 @@ use storage::{RepositoryName, Tag as TagName};
 use super::{
     Failure,
     output::{Output, table},
-    server::{Server, encoded, number, of_account, pages, progress, repository_name, size, text},
+    server::{Server, encoded, number, of_account, pages, progress, size, text},
 };
 
 #[derive(Debug, Subcommand)]
@@ -22,7 +22,6 @@ pub(super) enum Tag {
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// ACCOUNT/NAME
-    #[arg(value_parser = repository_name)]
     repository: RepositoryName,
     #[command(flatten)]
     output: Output,
@@ -33,19 +32,13 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Delete {
     /// ACCOUNT/NAME
-    #[arg(value_parser = repository_name)]
     repository: RepositoryName,
     /// The tag
-    #[arg(value_parser = tag)]
     tag: TagName,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
     server: Server,
-}
-
-fn tag(text: &str) -> Result<TagName, String> {
-    text.parse().map_err(|error: storage::NameError| error.to_string())
 }
 
 fn path(repository: &RepositoryName) -> String {

@@ -8,7 +8,6 @@ use super::{
     Failure,
     output::{Output, table},
     server::{Server, encoded, number, of_account, pages, progress, size, text},
-    store::account_name,
 };
 
 const COUNTS: [&str; 6] = ["repositories", "tags", "manifests", "blobs", "bytes", "stored_bytes"];
@@ -16,7 +15,6 @@ const COUNTS: [&str; 6] = ["repositories", "tags", "manifests", "blobs", "bytes"
 #[derive(Debug, Args)]
 pub(super) struct Usage {
     /// The account; without one all of them, which needs an operator key
-    #[arg(value_parser = account_name)]
     account: Option<AccountName>,
     #[command(flatten)]
     output: Output,

@@ -1,10 +1,9 @@
 //! `/api/v1/accounts/{account}/repositories` and `/repository-tags`.
 
-use std::time::Duration;
-
 use conformance::{
     AccountUnderTest, Caller, Harness, Request,
     fixture::{self, Bundle, Format},
+    harness::until,
     push,
 };
 use serde_json::{Value, json};
@@ -48,17 +47,6 @@ async fn set(caller: &Caller, name: &str, patterns: Value) {
     let request =
         with(Request::patch(format!("{REPOSITORIES}?name={name}")), &json!({"settings": {"immutable_tags": patterns}}));
     caller.send(request.header("If-Match", "*")).await.expect(200);
-}
-
-/// Asks until something is so: what goes on beside the requests has no other end to wait for.
-async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    for _ in 0..600 {
-        if so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{what} did not come to be");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use conformance::{
     Credential, Harness, Request,
-    harness::{log_file, read_text, write_file},
+    harness::{log_file, running, write_file},
     tools::{self, Ended, Run},
 };
 use serde_json::json;
@@ -44,16 +44,14 @@ impl<'a> Daemon<'a> {
             .spawn()
             .unwrap();
         let mut daemon = Self { harness, child, dir };
-        let mut probes = tokio::time::interval(std::time::Duration::from_millis(50));
-        for _ in 0..1200 {
-            probes.tick().await;
-            if daemon.buildctl().args(["debug", "workers"]).end().await.success {
-                return daemon;
-            }
-            let ended = daemon.child.try_wait().unwrap();
-            assert!(ended.is_none(), "buildkitd ended: {}", read_text(&log));
-        }
-        panic!("buildkitd does not become ready: {}", read_text(&log))
+        running(
+            &mut daemon,
+            |daemon| &mut daemon.child,
+            &log,
+            async |daemon| daemon.buildctl().args(["debug", "workers"]).end().await.success,
+        )
+        .await;
+        daemon
     }
 
     fn buildctl(&self) -> Run {

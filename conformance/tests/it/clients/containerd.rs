@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use conformance::{
     Harness,
     fixture::{self, Algorithm, Format},
-    harness::{log_file, read_text, write_file},
+    harness::{log_file, running, write_file},
     push,
     tools::{self, Run},
 };
@@ -46,16 +46,14 @@ impl Daemon {
             .spawn()
             .unwrap();
         let mut daemon = Self { child, socket };
-        let mut probes = tokio::time::interval(std::time::Duration::from_millis(50));
-        for _ in 0..1200 {
-            probes.tick().await;
-            if daemon.ctr().args(["images", "ls", "-q"]).end().await.success {
-                return daemon;
-            }
-            let ended = daemon.child.try_wait().unwrap();
-            assert!(ended.is_none(), "containerd ended: {}", read_text(&log));
-        }
-        panic!("containerd does not become ready: {}", read_text(&log))
+        running(
+            &mut daemon,
+            |daemon| &mut daemon.child,
+            &log,
+            async |daemon| daemon.ctr().args(["images", "ls", "-q"]).end().await.success,
+        )
+        .await;
+        daemon
     }
 
     pub(crate) fn ctr(&self) -> Run {

@@ -7,7 +7,7 @@ use std::{
 
 use conformance::{
     Credential, Harness, fixture,
-    harness::{log_file, read_text, write_file},
+    harness::{log_file, running, write_file},
     tools::{self, Run},
 };
 
@@ -42,16 +42,14 @@ impl<'a> Daemon<'a> {
             .spawn()
             .unwrap();
         let mut daemon = Self { harness, child, dir };
-        let mut probes = tokio::time::interval(std::time::Duration::from_millis(100));
-        for _ in 0..600 {
-            probes.tick().await;
-            if daemon.docker().args(["info"]).end().await.success {
-                return daemon;
-            }
-            let ended = daemon.child.try_wait().unwrap();
-            assert!(ended.is_none(), "dockerd ended: {}", read_text(&log));
-        }
-        panic!("dockerd does not become ready: {}", read_text(&log))
+        running(
+            &mut daemon,
+            |daemon| &mut daemon.child,
+            &log,
+            async |daemon| daemon.docker().args(["info"]).end().await.success,
+        )
+        .await;
+        daemon
     }
 
     pub(crate) fn docker(&self) -> Run {

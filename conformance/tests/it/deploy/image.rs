@@ -7,12 +7,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::Duration,
 };
 
 use conformance::{
-    Client, Harness, Request, Store,
-    harness::{binary, free_address, read_text, write_file},
+    Client, Harness, Store,
+    harness::{answers, binary, free_address, read_text, until, write_file},
     minio::Minio,
     tools::Run,
 };
@@ -150,14 +149,7 @@ async fn a_container_serves_and_ends_at_sigterm_at_once() {
     exec(&["account", "create", "acme"]).ok().await;
     exec(&["key", "create", "acme"]).ok().await.says("hyak_");
     let client = Client::new(address);
-    let mut probes = tokio::time::interval(Duration::from_millis(20));
-    for _ in 0..3000 {
-        probes.tick().await;
-        if client.try_send(Request::get("/readyz")).await.is_ok_and(|answer| answer.status == 200) {
-            break;
-        }
-    }
-    client.send(Request::get("/readyz")).await.expect(200);
+    until("the container is ready", async || answers(&client, "/readyz").await).await;
     let owner = daemon.docker().args(["exec", "hythe", "/usr/bin/hythe", "--version"]).ok().await;
     owner.says(env!("CARGO_PKG_VERSION"));
     // A process that ignored the signal would be killed after ten seconds, and end with 137.

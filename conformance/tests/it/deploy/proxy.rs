@@ -9,7 +9,7 @@ use std::{
 
 use conformance::{
     Credential, Harness, Store, fixture,
-    harness::{free_address, log_file, make_dir, read_text, write_file},
+    harness::{free_address, log_file, make_dir, read_text, running, write_file},
     tools::{self, Run},
 };
 use serde_json::Value;
@@ -68,15 +68,14 @@ impl Nginx {
             .spawn()
             .unwrap();
         let mut nginx = Self { harness, child, dir, host };
-        let mut probes = tokio::time::interval(Duration::from_millis(20));
-        for _ in 0..3000 {
-            probes.tick().await;
-            if nginx.curl("--http1.1").arg(format!("{url}/readyz")).end().await.success {
-                return nginx;
-            }
-            assert!(nginx.child.try_wait().unwrap().is_none(), "nginx ended: {}", read_text(&log));
-        }
-        panic!("nginx does not become ready: {}", read_text(&nginx.dir.join("error.log")))
+        running(
+            &mut nginx,
+            |nginx| &mut nginx.child,
+            &log,
+            async |nginx| nginx.curl("--http1.1").arg(format!("{url}/readyz")).end().await.success,
+        )
+        .await;
+        nginx
     }
 
     /// A client that trusts the certificate.

@@ -1,6 +1,10 @@
 //! `docs/quick-start.md`.
 
-use conformance::{Client, Harness, Request, Store, harness::free_address, page::Page};
+use conformance::{
+    Client, Harness, Store,
+    harness::{answers, free_address, until},
+    page::Page,
+};
 
 use crate::{
     clients::docker::Daemon,
@@ -39,12 +43,5 @@ async fn every_way_of_the_quick_start_ends_in_a_pull() {
 }
 
 async fn ready(client: &Client) {
-    let mut probes = tokio::time::interval(std::time::Duration::from_millis(20));
-    for _ in 0..3000 {
-        probes.tick().await;
-        if client.try_send(Request::get("/readyz")).await.is_ok_and(|answer| answer.status == 200) {
-            return;
-        }
-    }
-    panic!("the container does not become ready");
+    until("the container is ready", async || answers(client, "/readyz").await).await;
 }

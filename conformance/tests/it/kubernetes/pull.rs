@@ -9,6 +9,19 @@ use super::{push_program, secret};
 
 /// A credential of one hour minted then is over by now.
 const LONG_AGO: i64 = -7200;
+/// A pod for each situation of `docs/troubleshooting.md` in which a kubelet pulls.
+const CASES: [(&str, &str); 10] = [
+    ("no-secret", "no key"),
+    ("wrong-password", "wrong key"),
+    ("expired", "expired key"),
+    ("revoked", "revoked key"),
+    ("suspended-account", "suspended account"),
+    ("foreign-account", "another account"),
+    ("other-repository", "outside the key's patterns"),
+    ("absent-tag", "absent tag"),
+    ("one-segment-name", "name of one segment"),
+    ("throttled", "too many failures"),
+];
 
 #[tokio::test]
 async fn a_pod_runs_with_the_rendered_secret_applied_as_it_is_printed() {
@@ -70,7 +83,7 @@ async fn a_pod_that_may_not_pull_says_why_in_its_events() {
     space.pod("absent-tag", &format!("{}/acme/web/api:2", harness.host()), &["good"]).await;
     space.pod("one-segment-name", &format!("{}/web:1", harness.host()), &["good"]).await;
 
-    for (case, recorded) in recorded().iter().filter(|(case, _)| case != "throttled") {
+    for (case, recorded) in recorded().iter().filter(|(case, _)| *case != "throttled") {
         assert_eq!(&plain(&space.refusal(case).await, &harness), recorded, "{case}");
     }
 }
@@ -106,7 +119,7 @@ async fn a_pod_with_a_wrong_secret_is_told_to_wait_where_too_many_logins_failed(
         event = pods => event,
         () = meanwhile => unreachable!(),
     };
-    let (_, text) = recorded().into_iter().find(|(case, _)| case == "throttled").unwrap();
+    let (_, text) = recorded().into_iter().find(|(case, _)| *case == "throttled").unwrap();
     assert_eq!(event, text);
 }
 
@@ -162,12 +175,13 @@ fn config(harness: &Harness, key: &conformance::Credential) -> String {
     ))
 }
 
-/// The cases of the fixture with their texts: a name in brackets, then the text, then an empty line.
-fn recorded() -> Vec<(String, String)> {
+/// The pods' names and the texts of the fixture: a line `[situation, event]`, then the text, then an empty line.
+fn recorded() -> Vec<(&'static str, String)> {
     let text = read_text(&tools::file("fixtures/messages/kubelet.txt"));
-    let cases = text.split("\n\n").filter_map(|case| case.trim().strip_prefix('[')?.split_once("]\n"));
-    let cases: Vec<_> = cases.map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-    assert_eq!(cases.len(), 10, "{text}");
+    let cases = text.split("\n\n").filter_map(|case| case.trim().strip_prefix('[')?.split_once(", event]\n"));
+    let pod = |situation| CASES.into_iter().find(|(_, of)| *of == situation).expect("a pod for the situation").0;
+    let cases: Vec<_> = cases.map(|(situation, text)| (pod(situation), text.to_owned())).collect();
+    assert_eq!(cases.len(), CASES.len(), "{text}");
     cases
 }
 

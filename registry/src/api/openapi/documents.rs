@@ -172,18 +172,9 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 26] = [
         ],
     ),
     ("Ended", &[must("effective_by", Shape::Time, "From then on no replica honours it")]),
-    (
-        "Accounts",
-        &[must("items", Shape::Documents("Account"), "In order of their names"), may("next_token", Shape::Text, MORE)],
-    ),
-    (
-        "AccessKeys",
-        &[must("items", Shape::Documents("AccessKey"), "Oldest first"), may("next_token", Shape::Text, MORE)],
-    ),
-    (
-        "Credentials",
-        &[must("items", Shape::Documents("Credential"), "Oldest first"), may("next_token", Shape::Text, MORE)],
-    ),
+    ("Accounts", &[must("items", Shape::Documents("Account"), "In order of their names"), NEXT]),
+    ("AccessKeys", &[must("items", Shape::Documents("AccessKey"), "Oldest first"), NEXT]),
+    ("Credentials", &[must("items", Shape::Documents("Credential"), "Oldest first"), NEXT]),
     (
         "Repository",
         &[
@@ -211,10 +202,7 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 26] = [
     ),
     (
         "Repositories",
-        &[
-            must("items", Shape::Documents("Repository"), "In order of their names, those that the key reaches"),
-            may("next_token", Shape::Text, MORE),
-        ],
+        &[must("items", Shape::Documents("Repository"), "In order of their names, those that the key reaches"), NEXT],
     ),
     (
         "Tag",
@@ -226,7 +214,7 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 26] = [
             must("updated_at", Shape::Time, "When it was moved there"),
         ],
     ),
-    ("Tags", &[must("items", Shape::Documents("Tag"), "In byte order"), may("next_token", Shape::Text, MORE)]),
+    ("Tags", &[must("items", Shape::Documents("Tag"), "In byte order"), NEXT]),
     (
         "Usage",
         &[
@@ -243,10 +231,7 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 26] = [
     ),
     (
         "Usages",
-        &[
-            must("items", Shape::Documents("Usage"), "By name; of an account in several parts, the parts add up"),
-            may("next_token", Shape::Text, MORE),
-        ],
+        &[must("items", Shape::Documents("Usage"), "By name; of an account in several parts, the parts add up"), NEXT],
     ),
     ("Errors", &[must("errors", Shape::Documents("Error"), "One at least")]),
     (
@@ -258,7 +243,9 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 26] = [
         ],
     ),
 ];
-const MORE: &str = "Where the list goes on; absent at its end. A page may be shorter than its limit";
+/// Where the next page of a list begins.
+const NEXT: Field =
+    may("next_token", Shape::Text, "Where the list goes on; absent at its end. A page may be shorter than its limit");
 /// Kept apart: it is open, and what it holds depends on the error.
 pub(super) const DETAIL: &[Field] = &[
     may("field", Shape::Text, "JSON pointer to a field of the request, or ? and the name of a parameter"),
