@@ -25,7 +25,7 @@ pub enum Access {
     AccountRead,
     /// To change an account, what is public in it, or its repositories: its owner. Who else: [`auth::Right`].
     AccountWrite,
-    /// To make and end access keys: an owner's key.
+    /// To make and end access keys and trust policies: an owner's key.
     KeyAdmin,
     /// To mint and end credentials: what the key's role and patterns allow.
     Mint,

@@ -202,13 +202,14 @@ impl ApiOperation {
                 | Right::ReadPublic
                 | Right::ReadKeys
                 | Right::ReadCredentials
+                | Right::ReadTrusts
                 | Right::ReadRepositories
                 | Right::ReadUsage,
             ) => Access::AccountRead,
             Some(Right::ChangeAccount | Right::SetPublic | Right::ChangeRepositories | Right::DeleteContent) => {
                 Access::AccountWrite
             }
-            Some(Right::MakeKeys | Right::EndKeys) => Access::KeyAdmin,
+            Some(Right::MakeKeys | Right::EndKeys | Right::MakeTrusts | Right::EndTrusts) => Access::KeyAdmin,
             Some(Right::Mint | Right::EndCredentials) => Access::Mint,
         }
     }
