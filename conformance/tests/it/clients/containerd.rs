@@ -71,7 +71,7 @@ impl Daemon {
     }
 
     /// The digest that containerd keeps under a name.
-    async fn digest(&self, reference: &str) -> String {
+    pub(crate) async fn digest(&self, reference: &str) -> String {
         self.ctr().args(["images", "ls", &format!("name=={reference}")]).ok().await.digest()
     }
 }
