@@ -7,6 +7,8 @@ pub enum Access {
     Open,
     /// A credential that logs in, to be given a token.
     Token,
+    /// A token of an issuer that an account trusts, to be given a credential.
+    Exchange,
     /// Any living credential or token.
     V2Ping,
     /// `pull` on the repository.
