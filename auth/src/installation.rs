@@ -1,6 +1,9 @@
 //! [`Auth`] and what it finds, or seeds, when it opens a store: `sys/install`, `sys/keys`, `sys/authlog`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -13,17 +16,20 @@ use storage::{
 use zeroize::Zeroizing;
 
 use crate::{
+    cache::{Cache, Single},
+    dossier::{Dossier, KeyDossier, OperatorDossier, Subject},
     error::Error,
-    fresh::Fresh,
     id::Id,
     limit::{Buckets, Neighbourhood},
-    public::PublicAccounts,
+    public::{PublicAccounts, PublicDossier},
     revocation::AuthLog,
     seal::{Kept, SealKey},
     secret::{SecretKeys, derive},
     settings::Settings,
     signing_key::{Keyring, SigningKeys},
+    token::Verified,
     upkeep::Used,
+    watch::Watch,
 };
 
 /// The installation: its identity and the roots of every MAC key.
@@ -41,6 +47,14 @@ const MAC_ROOT: &str = "MAC root";
 const ADDRESSES: usize = 65_536;
 /// Entries of a table of rates by credential, key or account.
 const SUBJECTS: usize = 16_384;
+/// Credentials kept with what decides about them, about 1 KiB each.
+const CACHED_CREDENTIALS: usize = 32_768;
+/// Access keys, likewise.
+const CACHED_KEYS: usize = 4096;
+/// Verified tokens, about half a KiB each.
+const CACHED_TOKENS: usize = 32_768;
+/// Accounts with something public, and operator keys.
+const CACHED_ACCOUNTS: usize = 1024;
 
 /// Everything that decides who may, over one store.
 ///
@@ -53,8 +67,16 @@ pub struct Auth {
     pub(crate) service: String,
     roots: Vec<Zeroizing<Vec<u8>>>,
     pub(crate) secrets: SecretKeys,
-    pub(crate) keyring: Fresh<Keyring>,
-    pub(crate) public: Fresh<PublicAccounts>,
+    pub(crate) watch: Watch,
+    pub(crate) looking: tokio::sync::Mutex<()>,
+    pub(crate) looks: AtomicU64,
+    pub(crate) keyring: Single<Keyring>,
+    pub(crate) public: Single<PublicAccounts>,
+    pub(crate) publics: Cache<storage::Generation, PublicDossier>,
+    pub(crate) dossiers: Cache<Subject, Dossier>,
+    pub(crate) key_dossiers: Cache<Subject, KeyDossier>,
+    pub(crate) operator_dossiers: Cache<Id, OperatorDossier>,
+    pub(crate) verified: Cache<[u8; 32], Verified>,
     pub(crate) failures: Buckets<Neighbourhood>,
     pub(crate) token_requests: Buckets<Id>,
     pub(crate) mints: Buckets<Id>,
@@ -115,8 +137,16 @@ impl Auth {
             service: format!("hythe-{}", install.id),
             secrets: SecretKeys::new(roots.iter().map(|root| root.as_slice())),
             roots,
-            keyring: Fresh::new(),
-            public: Fresh::new(),
+            watch: Watch::default(),
+            looking: tokio::sync::Mutex::new(()),
+            looks: AtomicU64::new(0),
+            keyring: Single::new(),
+            public: Single::new(),
+            publics: Cache::new(CACHED_ACCOUNTS),
+            dossiers: Cache::new(CACHED_CREDENTIALS),
+            key_dossiers: Cache::new(CACHED_KEYS),
+            operator_dossiers: Cache::new(CACHED_ACCOUNTS),
+            verified: Cache::new(CACHED_TOKENS),
             failures: Buckets::new(settings.failures, ADDRESSES),
             token_requests: Buckets::new(settings.token_requests, SUBJECTS),
             mints: Buckets::new(settings.mints, SUBJECTS),

@@ -15,10 +15,12 @@
 mod access_key;
 mod account;
 mod authenticate;
+mod cache;
 mod credential;
 mod decide;
+mod dossier;
 mod error;
-mod fresh;
+mod follow;
 mod id;
 mod installation;
 mod issue;
@@ -41,6 +43,7 @@ mod signing_key;
 mod time;
 mod token;
 mod upkeep;
+mod watch;
 
 #[cfg(test)]
 mod tests;

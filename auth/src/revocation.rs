@@ -50,7 +50,35 @@ impl What {
     }
 }
 
+impl What {
+    /// What an entry says. A word of a newer release ends everything of its generation.
+    fn read(text: &str) -> Self {
+        match text {
+            "keys" => Self::Keys,
+            "public" => Self::Public,
+            id => id.parse().map_or(Self::Everything, Self::Subject),
+        }
+    }
+}
+
 impl AuthLog {
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    pub(crate) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// The oldest entry's number; of an empty log, what the first one will have.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.ring.first().map_or(self.seq + 1, |entry| entry.0)
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, &Generation, What)> {
+        self.ring.iter().map(|Entry(seq, generation, what)| (*seq, generation, What::read(what)))
+    }
+
     /// A new installation's: empty.
     pub(crate) fn first() -> Self {
         Self { seq: 0, epoch: random_text(12), ring: Vec::new() }
@@ -87,9 +115,9 @@ impl Auth {
             Ok::<_, Error>(true)
         })
         .await?;
-        if appended.is_none() {
-            return Err(storage::Error::corrupt("sys/authlog is gone").into());
-        }
+        let appended = appended.ok_or_else(|| storage::Error::corrupt("sys/authlog is gone"))?;
+        // Here it holds from now on; the other replicas see it within the bound.
+        self.watch.apply(&appended.value);
         Ok(self.clock.now() + TimeDelta::from_std(self.settings.bound).unwrap_or_default())
     }
 

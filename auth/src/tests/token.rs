@@ -115,7 +115,7 @@ async fn one_credential_is_limited_in_its_token_requests() {
 
 /// Signs any payload with the installation's own key: what a later release, or nobody, could issue.
 async fn signed(world: &World, payload: &str) -> String {
-    world.auth.keys().await.unwrap().sign(payload.as_bytes()).unwrap()
+    world.auth.keys(crate::follow::Standing::Confirmed).await.unwrap().value.sign(payload.as_bytes()).unwrap()
 }
 
 #[tokio::test]
