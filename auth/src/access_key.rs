@@ -54,6 +54,9 @@ pub(crate) struct KeyRecord {
     pub(crate) state: KeyState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revoked_at: Option<Time>,
+    /// Whether a configuration names it, or did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) declared: bool,
 }
 
 /// An access key as the API shows it.
@@ -181,7 +184,7 @@ impl Default for NewKey {
 }
 
 /// What credentials of a key in this role may do at most.
-fn actions_of(role: Role, delete: bool) -> Actions {
+pub(crate) fn actions_of(role: Role, delete: bool) -> Actions {
     match role {
         Role::Owner => Actions::ALL,
         Role::Publisher if delete => Actions::ALL,
@@ -255,6 +258,7 @@ impl Auth {
             last_used_day: None,
             state: KeyState::Active,
             revoked_at: None,
+            declared: false,
         };
         let written = record::create(&*self.records, &key::access_key(&account, id.as_str()), fresh).await?;
         tracing::info!(event = "key.create", account = %name, key = %id, role = new.role.as_str(), actor = actor.label(), "access key was made");
@@ -297,9 +301,10 @@ impl Auth {
     async fn end_key(&self, actor: &Actor, name: &AccountName, id: &Id, state: KeyState) -> Result<Ended, Error> {
         self.admit(actor, Right::EndKeys, Some(name))?;
         let account = self.living(name).await?.value.account();
-        self.admit_revocation(account.generation())?;
         let now = self.clock.now();
+        let mut admission = self.revocation(account.generation());
         record::modify(&*self.records, &key::access_key(&account, id.as_str()), |record: &mut KeyRecord| {
+            admission.ask()?;
             // A revoked key is not brought back to life as a retired one.
             if record.state == KeyState::Revoked || record.state == state {
                 return Ok::<_, Error>(false);

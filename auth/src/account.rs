@@ -63,7 +63,7 @@ pub struct Policy {
 
 const DAY: u64 = 86_400;
 /// The longest life that an operator may allow.
-const LONGEST: u64 = 90 * DAY;
+pub(crate) const LONGEST: u64 = 90 * DAY;
 /// The shortest life of anything.
 pub(crate) const SHORTEST: u64 = 60;
 
@@ -93,6 +93,9 @@ pub(crate) struct AccountRecord {
     pub(crate) on_stale: OnStale,
     #[serde(default)]
     pub(crate) policy: Policy,
+    /// Whether a configuration names it, or did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) declared: bool,
 }
 
 impl AccountRecord {
@@ -272,6 +275,7 @@ impl Auth {
             hosts: Vec::new(),
             on_stale: OnStale::default(),
             policy: Policy::default(),
+            declared: false,
         };
         let account_key = key::account(&name);
         let written = match found {

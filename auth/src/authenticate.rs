@@ -1,7 +1,7 @@
 //! From what was presented to who it is. Every answer is made from the records as they are now, or as they were no longer ago
 //! than the bound.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::atomic::Ordering};
 
 use storage::{AccountName, Generation, RepositoryName, Time, key};
 
@@ -11,7 +11,7 @@ use crate::{
     decide::logs_in,
     dossier::{Dossier, KeyDossier},
     error::Error,
-    follow::Standing,
+    follow::{Standing, TRIES},
     id::Id,
     installation::Auth,
     limit::Neighbourhood,
@@ -58,7 +58,26 @@ impl Auth {
         from: IpAddr,
         about: Option<&RepositoryName>,
     ) -> Result<Principal, Refusal> {
-        let standing = self.standing().await;
+        for _ in 0..TRIES {
+            let begun = self.begin().await;
+            let principal = self.identify(presented, from, about, begun.standing).await?;
+            if self.holds(begun) {
+                if begun.standing != Standing::Confirmed {
+                    self.stale_decisions.fetch_add(1, Ordering::Relaxed);
+                }
+                return Ok(principal);
+            }
+        }
+        Err(Refusal::Stale)
+    }
+
+    async fn identify(
+        &self,
+        presented: Presented<'_>,
+        from: IpAddr,
+        about: Option<&RepositoryName>,
+        standing: Standing,
+    ) -> Result<Principal, Refusal> {
         match presented {
             Presented::None => Ok(Principal::Anonymous(self.public_about(about, standing).await?)),
             Presented::Basic { user, secret } => {
@@ -85,7 +104,7 @@ impl Auth {
         about: Option<&RepositoryName>,
         standing: Standing,
     ) -> Result<(), Refusal> {
-        if about.is_some_and(|name| !holder.covers(name)) {
+        if standing == Standing::Confirmed && about.is_some_and(|name| !holder.covers(name)) {
             holder.public = self.public_about(about, standing).await?;
         }
         Ok(())
@@ -130,7 +149,8 @@ impl Auth {
         }
         self.add_public(&mut judged.holder, about, standing).await?;
         // A repository in reach may be public beyond what the token was granted.
-        if about.is_some_and(|name| judged.holder.covers(name) && !verified.grant.has(name, crate::Actions::PULL)) {
+        let beyond = |name| judged.holder.covers(name) && !verified.grant.has(name, crate::Actions::PULL);
+        if standing == Standing::Confirmed && about.is_some_and(beyond) {
             judged.holder.public = self.public_about(about, standing).await?;
         }
         Ok(Principal::Token(judged.holder, verified.grant.clone()))
@@ -145,7 +165,7 @@ impl Auth {
         from: IpAddr,
         standing: Standing,
     ) -> Result<Holder, Refusal> {
-        let Some(secret) = self.secrets.parse(secret) else { return Err(self.failed(from)) };
+        let Some(secret) = self.secret(secret) else { return Err(self.failed(from)) };
         if !logs_in(secret.kind()) {
             return Err(self.failed(from));
         }
@@ -237,7 +257,7 @@ impl Auth {
     /// Who is it on the API? An access key or an operator key as a Bearer, and nothing else.
     pub async fn authenticate_api(&self, bearer: Option<&str>, from: IpAddr) -> Result<Actor, Refusal> {
         let Some(bearer) = bearer else { return Err(Refusal::Unauthenticated(None)) };
-        let Some(secret) = self.secrets.parse(bearer) else { return Err(self.failed(from)) };
+        let Some(secret) = self.secret(bearer) else { return Err(self.failed(from)) };
         match secret.kind() {
             Kind::AccessKey => self.access_key(&secret, from).await.map(Actor::AccessKey),
             Kind::OperatorKey => self.operator_key(&secret, from).await.map(|id| Actor::OperatorKey { id }),
@@ -246,7 +266,17 @@ impl Auth {
     }
 
     pub(crate) async fn access_key(&self, secret: &Secret, from: IpAddr) -> Result<KeyHolder, Refusal> {
-        let standing = self.standing().await.or_refuse()?;
+        for _ in 0..TRIES {
+            let begun = self.begin().await;
+            let holder = self.identify_key(secret, from, begun.standing.or_refuse()?).await?;
+            if self.holds(begun) {
+                return Ok(holder);
+            }
+        }
+        Err(Refusal::Stale)
+    }
+
+    async fn identify_key(&self, secret: &Secret, from: IpAddr, standing: Standing) -> Result<KeyHolder, Refusal> {
         let now = self.clock.now();
         let subject = (secret.generation().clone(), secret.id().clone());
         let found = self.key_dossier(&subject, self.knowing(standing)).await?;
@@ -285,7 +315,17 @@ impl Auth {
     }
 
     pub(crate) async fn operator_key(&self, secret: &Secret, from: IpAddr) -> Result<Id, Refusal> {
-        let standing = self.standing().await.or_refuse()?;
+        for _ in 0..TRIES {
+            let begun = self.begin().await;
+            let id = self.identify_operator(secret, from, begun.standing.or_refuse()?).await?;
+            if self.holds(begun) {
+                return Ok(id);
+            }
+        }
+        Err(Refusal::Stale)
+    }
+
+    async fn identify_operator(&self, secret: &Secret, from: IpAddr, standing: Standing) -> Result<Id, Refusal> {
         let now = self.clock.now();
         if *secret.generation() != Generation::installation() {
             return Err(self.failed(from));

@@ -3,7 +3,7 @@
 use std::{hash::Hash, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
-use quick_cache::Equivalent;
+use quick_cache::Weighter;
 use storage::Clock;
 
 use crate::watch::{Ends, Held, Moment, Watch};
@@ -21,42 +21,58 @@ pub(crate) struct Knowing<'a> {
 }
 
 impl Knowing<'_> {
-    fn good<T: Ends>(&self, held: &Held<T>) -> bool {
-        self.watch.still(held) && (self.cut_off || held.read.age(self.clock) < READ_AGAIN)
+    /// Whether a value may be used as it is.
+    pub(crate) fn good<T: Ends>(&self, held: &Held<T>) -> bool {
+        self.watch.still(held) && !self.is_old(held)
+    }
+
+    fn is_old<T>(&self, held: &Held<T>) -> bool {
+        !self.cut_off && held.read.age(self.clock) >= READ_AGAIN
     }
 }
 
-/// Many values of one kind, the least used dropped first; one read for all who ask for the same at once.
-pub(crate) struct Cache<K, V> {
-    kept: quick_cache::sync::Cache<K, Arc<Held<V>>>,
+/// What a cached value costs.
+pub(crate) trait Weighs {
+    /// Bytes of memory, roughly, with what it holds on to.
+    fn weight(&self) -> usize;
 }
 
-impl<K, V> std::fmt::Debug for Cache<K, V> {
+/// A cache's own bookkeeping for one value, roughly.
+const OVERHEAD: usize = 160;
+
+#[derive(Debug, Clone)]
+struct ByWeight;
+
+impl<K, V: Weighs> Weighter<K, Arc<Held<V>>> for ByWeight {
+    fn weight(&self, _: &K, held: &Arc<Held<V>>) -> u64 {
+        (OVERHEAD + held.value.weight()) as u64
+    }
+}
+
+/// Many values of one kind, bounded by their bytes, the least used dropped first; one read for all who ask for the same at once.
+pub(crate) struct Cache<K, V: Weighs> {
+    kept: quick_cache::sync::Cache<K, Arc<Held<V>>, ByWeight>,
+}
+
+impl<K, V: Weighs> std::fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache").finish_non_exhaustive()
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Ends> Cache<K, V> {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { kept: quick_cache::sync::Cache::new(capacity) }
+impl<K: Hash + Eq + Clone, V: Ends + Weighs> Cache<K, V> {
+    /// A cache of `bytes` at most.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { kept: quick_cache::sync::Cache::with_weighter(bytes / 1024, bytes as u64, ByWeight) }
     }
 
-    /// What is kept under `key`, if it is good.
-    pub(crate) fn known<Q: Hash + Equivalent<K> + ?Sized>(
-        &self,
-        key: &Q,
-        knowing: Knowing<'_>,
-    ) -> Option<Arc<Held<V>>> {
-        self.kept.get(key).filter(|held| knowing.good(held))
+    /// Bytes that are held now.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.kept.weight()
     }
 
-    /// Keeps a value that was made of what was read elsewhere.
-    pub(crate) fn keep(&self, key: K, held: Arc<Held<V>>) {
-        self.kept.insert(key, held);
-    }
-
-    /// What is kept under `key`, or what `read` finds and keeps. What is absent is not kept.
+    /// What is kept under `key`, or what `read` finds and keeps. What is absent is not kept. Whoever read it himself gets it as it
+    /// was read: that nothing ended meanwhile is looked at where it is decided ([`Watch::place`]).
     pub(crate) async fn get<E, F>(
         &self,
         key: &K,
@@ -66,33 +82,45 @@ impl<K: Hash + Eq + Clone, V: Ends> Cache<K, V> {
     where
         F: Future<Output = Result<Option<V>, E>>,
     {
-        // Something may end while it is read. What was read within this call is never older than the bound allows, so that a
-        // storm of ends is not answered with a storm of reads.
-        let mut last = None;
-        for _ in 0..4 {
-            if let Some(held) = self.kept.get(key) {
-                if knowing.good(&held) {
-                    return Ok(Some(held));
+        loop {
+            let held = match self.kept.get(key) {
+                Some(held) => held,
+                None => match self.kept.get_value_or_guard_async(key).await {
+                    Ok(held) => held,
+                    Err(guard) => {
+                        let (place, began) = (knowing.watch.place(), Moment::now(knowing.clock));
+                        let Some(value) = read().await? else { return Ok(None) };
+                        let held = Arc::new(Held::new(value, place, began));
+                        // Only an eviction in between refuses it, and then it is not kept.
+                        let _kept = guard.insert(Arc::clone(&held));
+                        return Ok(Some(held));
+                    }
+                },
+            };
+            let same = |kept: &Arc<Held<V>>| Arc::ptr_eq(kept, &held);
+            if !knowing.watch.still(&held) {
+                self.kept.remove_if(key, same);
+                continue;
+            }
+            if !knowing.is_old(&held) {
+                return Ok(Some(held));
+            }
+            // One reads it again; the others go on with what nothing speaks against, and so does he if the store is away.
+            let Some(_renewing) = held.renew() else { return Ok(Some(held)) };
+            let (place, began) = (knowing.watch.place(), Moment::now(knowing.clock));
+            return match read().await {
+                Ok(Some(value)) => {
+                    let fresh = Arc::new(Held::new(value, place, began));
+                    self.kept.insert(key.clone(), Arc::clone(&fresh));
+                    Ok(Some(fresh))
                 }
-                // Whoever has replaced it meanwhile is asked to read once more: that is all.
-                self.kept.remove(key);
-            }
-            match self.kept.get_value_or_guard_async(key).await {
-                Ok(held) => last = Some(held),
-                Err(guard) => {
-                    let (place, began) = (knowing.watch.place(), Moment::now(knowing.clock));
-                    let Some(value) = read().await? else { return Ok(None) };
-                    let held = Arc::new(Held::new(value, place, began));
-                    // Only an eviction in between refuses it, and then it is not kept.
-                    let _kept = guard.insert(Arc::clone(&held));
-                    last = Some(held);
+                Ok(None) => {
+                    self.kept.remove_if(key, same);
+                    Ok(None)
                 }
-            }
-            if last.as_ref().is_some_and(|held| knowing.good(held)) {
-                break;
-            }
+                Err(_) => Ok(Some(Arc::clone(&held))),
+            };
         }
-        Ok(last)
     }
 }
 
@@ -117,6 +145,27 @@ impl<V: Ends> Single<V> {
         self.kept.read().as_ref().filter(|held| knowing.good(held)).cloned()
     }
 
+    /// The value, read anew unless that was done a moment ago; the old one stays until there is a new one.
+    pub(crate) async fn renewed<E>(
+        &self,
+        knowing: Knowing<'_>,
+        moment: Duration,
+        read: impl Future<Output = Result<V, E>>,
+    ) -> Result<Arc<Held<V>>, E> {
+        let _reading = self.reading.lock().await;
+        if let Some(held) = self.known(knowing).filter(|held| held.read.age(knowing.clock) < moment) {
+            return Ok(held);
+        }
+        self.read(knowing, read).await
+    }
+
+    async fn read<E>(&self, knowing: Knowing<'_>, read: impl Future<Output = Result<V, E>>) -> Result<Arc<Held<V>>, E> {
+        let (place, began) = (knowing.watch.place(), Moment::now(knowing.clock));
+        let held = Arc::new(Held::new(read.await?, place, began));
+        *self.kept.write() = Some(Arc::clone(&held));
+        Ok(held)
+    }
+
     /// Forgets the value: this process has just changed it.
     pub(crate) fn forget(&self) {
         *self.kept.write() = None;
@@ -134,9 +183,6 @@ impl<V: Ends> Single<V> {
         if let Some(held) = self.known(knowing) {
             return Ok(held);
         }
-        let (place, began) = (knowing.watch.place(), Moment::now(knowing.clock));
-        let held = Arc::new(Held::new(read.await?, place, began));
-        *self.kept.write() = Some(Arc::clone(&held));
-        Ok(held)
+        self.read(knowing, read).await
     }
 }

@@ -424,14 +424,15 @@ impl Auth {
     pub async fn revoke_credential(&self, actor: &Actor, name: &AccountName, id: &Id) -> Result<Ended, Error> {
         let by = self.admit(actor, Right::EndCredentials, Some(name))?;
         let account = self.living(name).await?.value.account();
-        self.admit_revocation(account.generation())?;
         let now = self.clock.now();
+        let mut admission = self.revocation(account.generation());
         record::modify(&*self.records, &key::credential(&account, id.as_str()), |record: &mut CredentialRecord| {
             if let Some(key) = by
                 && !may_revoke(key, record)
             {
                 return Err(Error::from(Refusal::Denied(Reason::Role(key.role))));
             }
+            admission.ask()?;
             let living = record.revoked_at.is_none();
             record.revoked_at = record.revoked_at.or(Some(now));
             Ok(living)

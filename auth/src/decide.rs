@@ -235,7 +235,7 @@ pub fn authorize_actor<A: Action>(who: &Actor, name: &RepositoryName) -> Result<
         Actor::AccessKey(key) => key,
         Actor::OperatorKey { .. } | Actor::Store => return Err(Refusal::Denied(Reason::Operator)),
     };
-    if name.account() != key.account.name() || !key.patterns.iter().any(|p| p.matches(name)) {
+    if !key.covers(name) {
         return Err(Refusal::Denied(Reason::OutsideReach {
             reach: key.patterns.to_vec(),
             asked: name.clone(),

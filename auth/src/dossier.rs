@@ -11,7 +11,7 @@ use storage::{Account, AccountName, Generation, generation::GenerationRecord, ke
 use crate::{
     access_key::KeyRecord,
     account::{AccountRecord, AccountState, claimed},
-    cache::Knowing,
+    cache::{Knowing, Weighs},
     credential::{CredentialRecord, IssuerKind},
     id::Id,
     installation::Auth,
@@ -105,6 +105,36 @@ impl Ends for OperatorDossier {
                 What::Subject(id) => *id == self.id,
                 What::Keys | What::Public => false,
             }
+    }
+}
+
+/// Texts of a record are short and bounded; what can be many are patterns, twice: in the record and for the holder.
+fn patterns_weight(patterns: &[Pattern]) -> usize {
+    patterns.iter().map(|pattern| 2 * (size_of::<Pattern>() + pattern.as_str().len())).sum()
+}
+
+/// Texts, ids and lists that a record keeps on the heap.
+const TEXTS: usize = 512;
+
+impl Weighs for Dossier {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + TEXTS
+            + patterns_weight(&self.patterns)
+            + self.account.display.len()
+            + self.credential.label.len()
+    }
+}
+
+impl Weighs for KeyDossier {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + TEXTS + patterns_weight(&self.patterns) + self.account.display.len() + self.key.label.len()
+    }
+}
+
+impl Weighs for OperatorDossier {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + TEXTS
     }
 }
 

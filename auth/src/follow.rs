@@ -1,6 +1,6 @@
 //! Following the log of ended rights: looking at it every second, and what is decided by when it could not be looked at.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use storage::{key, record};
 
@@ -49,9 +49,38 @@ impl Standing {
     }
 }
 
+/// Tries of a decision while rights end around it; the second finds all it needs in memory.
+pub(crate) const TRIES: usize = 4;
+
+/// What a decision goes by, noted before it reads anything.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    pub(crate) standing: Standing,
+    place: u64,
+}
+
 impl Auth {
+    /// Begins a decision.
+    pub(crate) async fn begin(&self) -> Begun {
+        let standing = self.standing().await;
+        Begun { standing, place: self.watch.place() }
+    }
+
+    /// Whether what was found since may be decided by now: the log is known as well as it must be, and nothing was heard to have
+    /// ended. However long the reading took.
+    pub(crate) fn holds(&self, begun: Begun) -> bool {
+        // In this order: a look makes its entries known before it counts as a confirmation.
+        let confirmed = begun.standing != Standing::Confirmed || self.stands();
+        confirmed && self.watch.place() == begun.place
+    }
+
     /// Looks at the log once. Call it every second; requests look for themselves when nobody has done so within the bound.
     pub async fn follow(&self) -> Result<(), Error> {
+        let looking = tokio::time::timeout(LOOK, self.look_at_log()).await;
+        looking.unwrap_or_else(|_| Err(storage::Error::unavailable("sys/authlog was not read in time").into()))
+    }
+
+    async fn look_at_log(&self) -> Result<(), Error> {
         let look = self.watch.look(&*self.clock);
         let found = record::read::<AuthLog>(&*self.records, &key::authlog()).await?;
         let found = found.ok_or_else(|| storage::Error::corrupt("sys/authlog is gone"))?;
@@ -64,8 +93,13 @@ impl Auth {
         self.watch.age(&*self.clock)
     }
 
+    /// Decisions that were made although the log was not confirmed within the bound, since the start.
+    pub fn stale_decisions(&self) -> u64 {
+        self.stale_decisions.load(Ordering::Relaxed)
+    }
+
     fn stands(&self) -> bool {
-        self.log_age().is_some_and(|age| age <= self.settings.bound)
+        self.log_age().is_some_and(|age| age < self.settings.bound)
     }
 
     /// How the log stands now; when it was not confirmed within the bound, one look for all who wait.
@@ -73,17 +107,15 @@ impl Auth {
         if self.stands() {
             return Standing::Confirmed;
         }
-        let asked = self.looks.load(std::sync::atomic::Ordering::Acquire);
+        let asked = self.looks.load(Ordering::Acquire);
         let _looking = self.looking.lock().await;
         // Somebody's look that began after this request came and failed speaks for this one too.
-        let failed_since = self.looks.load(std::sync::atomic::Ordering::Acquire) != asked;
+        let failed_since = self.looks.load(Ordering::Acquire) != asked;
         if !self.stands() && !failed_since {
-            match tokio::time::timeout(LOOK, self.follow()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, "the log cannot be read"),
-                Err(_) => tracing::debug!("the log cannot be read in time"),
+            if let Err(error) = self.follow().await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the log of ended rights was not read");
             }
-            self.looks.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+            self.looks.fetch_add(1, Ordering::AcqRel);
         }
         if self.stands() { Standing::Confirmed } else { Standing::CutOff(self.log_age().unwrap_or(Duration::MAX)) }
     }

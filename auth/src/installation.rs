@@ -6,6 +6,7 @@ use std::{
 };
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use storage::{
     Clock, Time, UploadKeys,
@@ -17,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     cache::{Cache, Single},
+    declared::Accepted,
     dossier::{Dossier, KeyDossier, OperatorDossier, Subject},
     error::Error,
     id::Id,
@@ -24,10 +26,10 @@ use crate::{
     public::{PublicAccounts, PublicDossier},
     revocation::AuthLog,
     seal::{Kept, SealKey},
-    secret::{SecretKeys, derive},
+    secret::{Secret, SecretKeys, derive},
     settings::Settings,
     signing_key::{Keyring, SigningKeys},
-    token::Verified,
+    token_cache::TokenCache,
     upkeep::Used,
     watch::Watch,
 };
@@ -47,14 +49,14 @@ const MAC_ROOT: &str = "MAC root";
 const ADDRESSES: usize = 65_536;
 /// Entries of a table of rates by credential, key or account.
 const SUBJECTS: usize = 16_384;
-/// Credentials kept with what decides about them, about 1 KiB each.
-const CACHED_CREDENTIALS: usize = 32_768;
-/// Access keys, likewise.
-const CACHED_KEYS: usize = 4096;
-/// Verified tokens, about half a KiB each.
-const CACHED_TOKENS: usize = 32_768;
-/// Accounts with something public, and operator keys.
-const CACHED_ACCOUNTS: usize = 1024;
+/// Bytes of what decides about credentials.
+const CACHED_CREDENTIALS: usize = 3 << 20;
+/// Bytes of what decides about access keys.
+const CACHED_KEYS: usize = 512 << 10;
+/// Bytes of what accounts made public.
+const CACHED_PUBLIC: usize = 448 << 10;
+/// Bytes of operator keys.
+const CACHED_OPERATORS: usize = 64 << 10;
 
 /// Everything that decides who may, over one store.
 ///
@@ -67,16 +69,18 @@ pub struct Auth {
     pub(crate) service: String,
     roots: Vec<Zeroizing<Vec<u8>>>,
     pub(crate) secrets: SecretKeys,
+    pub(crate) declared: RwLock<Accepted>,
     pub(crate) watch: Watch,
     pub(crate) looking: tokio::sync::Mutex<()>,
     pub(crate) looks: AtomicU64,
+    pub(crate) stale_decisions: AtomicU64,
     pub(crate) keyring: Single<Keyring>,
     pub(crate) public: Single<PublicAccounts>,
     pub(crate) publics: Cache<storage::Generation, PublicDossier>,
     pub(crate) dossiers: Cache<Subject, Dossier>,
     pub(crate) key_dossiers: Cache<Subject, KeyDossier>,
     pub(crate) operator_dossiers: Cache<Id, OperatorDossier>,
-    pub(crate) verified: Cache<[u8; 32], Verified>,
+    pub(crate) verified: TokenCache,
     pub(crate) failures: Buckets<Neighbourhood>,
     pub(crate) token_requests: Buckets<Id>,
     pub(crate) mints: Buckets<Id>,
@@ -133,20 +137,22 @@ impl Auth {
         if let Some(seal) = seal {
             seal_what_is_plain(&*records, seal).await?;
         }
-        Ok(Self {
+        let auth = Self {
             service: format!("hythe-{}", install.id),
             secrets: SecretKeys::new(roots.iter().map(|root| root.as_slice())),
             roots,
+            declared: RwLock::default(),
             watch: Watch::default(),
             looking: tokio::sync::Mutex::new(()),
             looks: AtomicU64::new(0),
+            stale_decisions: AtomicU64::new(0),
             keyring: Single::new(),
             public: Single::new(),
-            publics: Cache::new(CACHED_ACCOUNTS),
+            publics: Cache::new(CACHED_PUBLIC),
             dossiers: Cache::new(CACHED_CREDENTIALS),
             key_dossiers: Cache::new(CACHED_KEYS),
-            operator_dossiers: Cache::new(CACHED_ACCOUNTS),
-            verified: Cache::new(CACHED_TOKENS),
+            operator_dossiers: Cache::new(CACHED_OPERATORS),
+            verified: TokenCache::new(),
             failures: Buckets::new(settings.failures, ADDRESSES),
             token_requests: Buckets::new(settings.token_requests, SUBJECTS),
             mints: Buckets::new(settings.mints, SUBJECTS),
@@ -155,7 +161,16 @@ impl Auth {
             records,
             clock,
             settings,
-        })
+        };
+        auth.follow().await?;
+        Ok(auth)
+    }
+
+    /// Bytes of what is held of records, and of verified tokens.
+    pub fn cached_bytes(&self) -> [(&'static str, u64); 2] {
+        let records =
+            [self.dossiers.bytes(), self.key_dossiers.bytes(), self.operator_dossiers.bytes(), self.publics.bytes()];
+        [("records", records.iter().sum()), ("tokens", self.verified.bytes())]
     }
 
     /// `hythe-INSTALL`: issuer and audience of every token and the challenge's `service`. It stays when a host name changes.
@@ -166,6 +181,11 @@ impl Auth {
     /// How long a revoked right may live on, at most.
     pub fn bound(&self) -> Duration {
         self.settings.bound
+    }
+
+    /// Reads a secret of this installation, or of a key that its configuration declares; neither costs a read.
+    pub(crate) fn secret(&self, text: &str) -> Option<Secret> {
+        self.secrets.parse(text).or_else(|| self.declared.read().parse(text))
     }
 
     /// The keys that sign the ids of upload sessions.

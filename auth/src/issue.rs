@@ -1,12 +1,12 @@
 //! The token endpoint's rules: a grant is an intersection, and a living credential never gets an error for what it asked.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::atomic::Ordering, time::Duration};
 
 use chrono::TimeDelta;
 use storage::Time;
 
 use crate::{
-    follow::Standing,
+    follow::{Standing, TRIES},
     installation::Auth,
     principal::{Holder, Presented},
     refusal::{Reason, Refusal, WRONG},
@@ -56,6 +56,8 @@ pub struct IssuedToken {
     pub expires_in: u64,
     /// What was granted.
     pub scope: Scopes,
+    /// How long ago it was known what has ended, where that is longer than the bound and the account is served all the same.
+    pub stale: Option<Duration>,
 }
 
 impl std::fmt::Debug for IssuedToken {
@@ -96,10 +98,30 @@ impl Auth {
         if request.service.is_some_and(|service| service != self.service) {
             return Err(TokenRefusal::UnknownService);
         }
-        let standing = self.standing().await;
         let scopes = Scopes::parse(request.scopes.iter().copied(), Some(request.host));
+        for attempt in 0..TRIES {
+            let begun = self.begin().await;
+            let issued = self.issue_for(&request, &scopes, from, begun.standing, attempt == 0).await?;
+            if self.holds(begun) {
+                if begun.standing != Standing::Confirmed {
+                    self.stale_decisions.fetch_add(1, Ordering::Relaxed);
+                }
+                return Ok(issued);
+            }
+        }
+        Err(Refusal::Stale.into())
+    }
+
+    async fn issue_for(
+        &self,
+        request: &TokenRequest<'_>,
+        scopes: &Scopes,
+        from: IpAddr,
+        standing: Standing,
+        counts: bool,
+    ) -> Result<IssuedToken, TokenRefusal> {
         let holder = match (&request.presented, request.refresh_token) {
-            (Presented::None, None) => return self.issue_anonymous(&scopes, standing).await,
+            (Presented::None, None) => return self.issue_anonymous(scopes, standing).await,
             (Presented::None, Some(refresh)) => self.log_in_by_secret(refresh.0, from, standing).await?,
             (Presented::Basic { user, secret }, _) => {
                 if request.account.is_some_and(|account| account != *user) {
@@ -112,8 +134,10 @@ impl Auth {
                 return Err(self.failed(from).into());
             }
         };
-        self.token_requests.take(holder.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
-        let granted = self.granted(&holder, &scopes, standing).await?;
+        if counts {
+            self.token_requests.take(holder.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
+        }
+        let granted = self.granted(&holder, scopes, standing).await?;
         let end = (holder.at + SIGNED_FOR).min(holder.expires);
         let subject = Subject::Credential {
             account: holder.account.name().clone(),
@@ -144,6 +168,7 @@ impl Auth {
             token,
             expires_in: u64::try_from(told).unwrap_or_default(),
             scope: scopes.into_iter().collect(),
+            stale: standing.age(),
         })
     }
 
@@ -177,7 +202,8 @@ impl Auth {
                 Scope::Repository { name, actions } => {
                     let allowed = if holder.covers(name) {
                         holder.actions.closed()
-                    } else if actions.closed().contains(Actions::PULL)
+                    } else if standing == Standing::Confirmed
+                        && actions.closed().contains(Actions::PULL)
                         && self.public_for(name, standing).await?.covers(name).is_some()
                     {
                         Actions::PULL
@@ -202,14 +228,14 @@ impl Auth {
         from: IpAddr,
         standing: Standing,
     ) -> Result<Holder, Refusal> {
-        match self.secrets.parse(secret) {
+        match self.secret(secret) {
             Some(secret) if !crate::decide::logs_in(secret.kind()) => Err(self.explained(&secret, from).await),
             _ => self.log_in(user, secret, from, standing).await,
         }
     }
 
     async fn log_in_by_secret(&self, secret: &str, from: IpAddr, standing: Standing) -> Result<Holder, Refusal> {
-        let Some(secret) = self.secrets.parse(secret) else { return Err(self.failed(from)) };
+        let Some(secret) = self.secret(secret) else { return Err(self.failed(from)) };
         if !crate::decide::logs_in(secret.kind()) {
             return Err(self.explained(&secret, from).await);
         }
@@ -221,7 +247,7 @@ impl Auth {
 
     /// Nothing logs in as a Bearer. An access token is no failure: its holder only has to log in again, from wherever it is.
     async fn explained_bearer(&self, text: &str, from: IpAddr) -> Refusal {
-        match self.secrets.parse(text) {
+        match self.secret(text) {
             Some(secret) if !crate::decide::logs_in(secret.kind()) => self.explained(&secret, from).await,
             _ => Refusal::Unauthenticated(None),
         }

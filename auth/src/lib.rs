@@ -18,6 +18,7 @@ mod authenticate;
 mod cache;
 mod credential;
 mod decide;
+mod declared;
 mod dossier;
 mod error;
 mod follow;
@@ -42,6 +43,7 @@ mod settings;
 mod signing_key;
 mod time;
 mod token;
+mod token_cache;
 mod upkeep;
 mod watch;
 
@@ -54,6 +56,7 @@ pub use credential::{Credential, Issuer, IssuerKind, MintRequest, Minted};
 pub use decide::{
     Action, Delete, Permit, Pull, Push, authorize, authorize_actor, authorize_catalog, authorize_ping, authorize_upload,
 };
+pub use declared::{Declared, Departed, NotDeclared, declare_key};
 pub use error::{Error, Invalid};
 pub use id::{Id, NotAnId};
 pub use installation::Auth;
@@ -74,3 +77,4 @@ pub use seal::SealKey;
 pub use secret::{Kind, Secret};
 pub use settings::Settings;
 pub use signing_key::{Jwk, Jwks};
+pub use time::parse_time;

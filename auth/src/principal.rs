@@ -12,6 +12,7 @@ use crate::{
 };
 
 /// What authentication is handed: `registry` takes it out of headers, this crate knows none.
+#[derive(Clone, Copy)]
 pub enum Presented<'a> {
     /// Nothing was presented.
     None,
@@ -150,6 +151,11 @@ impl Holder {
         self.patterns.contains(&all)
     }
 
+    /// How long ago it was known what has ended, where that is longer than the bound and its account is served all the same.
+    pub fn stale(&self) -> Option<Duration> {
+        self.stale
+    }
+
     /// The text of the `Warning` header once less than a fifth of its life is left.
     pub fn expiry_warning(&self) -> Option<String> {
         let left = (self.expires - self.at).to_std().ok()?;
@@ -247,6 +253,16 @@ impl KeyHolder {
     /// Its role.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// Whether its patterns reach a repository.
+    pub fn covers(&self, name: &RepositoryName) -> bool {
+        name.account() == self.account.name() && self.patterns.iter().any(|p| p.matches(name))
+    }
+
+    /// Whether its patterns reach the whole account.
+    pub(crate) fn covers_all(&self) -> bool {
+        self.patterns.contains(&Pattern::everything(self.account.name()))
     }
 }
 

@@ -8,6 +8,7 @@ use storage::{
 
 use crate::{
     account::AccountState,
+    cache::Weighs,
     error::{Error, Invalid},
     follow::Standing,
     installation::Auth,
@@ -63,6 +64,13 @@ impl Ends for PublicAccounts {
 impl Ends for PublicDossier {
     fn ended_by(&self, generation: &Generation, what: &What) -> bool {
         generation == self.account.generation() && matches!(what, What::Public | What::Everything)
+    }
+}
+
+impl Weighs for PublicDossier {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + self.patterns.iter().map(|pattern| size_of::<Pattern>() + pattern.as_str().len()).sum::<usize>()
     }
 }
 
@@ -125,18 +133,30 @@ impl Auth {
             return Err(Error::Invalid(vec![Invalid::new(field, "outside the patterns of this key")]));
         }
         let account = self.living(name).await?.value.account();
-        let (rev, changed) = self.swap_public(&account, &patterns, if_match).await?;
+        let rev = self.publish(&account, &patterns, if_match).await?;
+        tracing::info!(event = "repo.public", account = %name, actor = actor.label(), patterns = patterns.len(), "public patterns were set");
+        Ok(PublicDocument::new(&patterns, rev))
+    }
+
+    /// Makes these patterns what is public in an account, and nothing else: the record, then the list of accounts that have any, then
+    /// what every replica has to know. Gives the record's `rev`.
+    pub(crate) async fn publish(
+        &self,
+        account: &Account,
+        patterns: &[Pattern],
+        if_match: Option<u64>,
+    ) -> Result<u64, Error> {
+        let (rev, changed) = self.swap_public(account, patterns, if_match).await?;
         if patterns.is_empty() {
-            self.unlist_public(&account).await?;
+            self.unlist_public(account).await?;
         } else {
-            self.list_public(&account).await?;
+            self.list_public(account).await?;
         }
         // What became public is told as well as what became private: it is cached the same.
         if changed {
             self.log_end(account.generation(), What::Public).await?;
         }
-        tracing::info!(event = "repo.public", account = %name, actor = actor.label(), patterns = patterns.len(), "public patterns were set");
-        Ok(PublicDocument::new(&patterns, rev))
+        Ok(rev)
     }
 
     /// Writes the patterns under compare-and-swap; gives the record's `rev` and whether there was anything to write.

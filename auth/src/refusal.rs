@@ -53,6 +53,11 @@ pub enum Reason {
         /// What the credential is for.
         reach: Vec<Pattern>,
     },
+    /// The key does not reach the whole account.
+    WholeAccount {
+        /// What the key is for.
+        reach: Vec<Pattern>,
+    },
     /// This kind of secret does not do this.
     WrongKind {
         /// What was presented.
@@ -135,6 +140,9 @@ impl Reason {
             }
             Self::NoCatalog { reach } => {
                 format!("this credential is for {}; the catalog needs the whole account", listed(reach))
+            }
+            Self::WholeAccount { reach } => {
+                format!("this key is for {}; this concerns the whole account", listed(reach))
             }
             Self::WrongKind { kind: kind @ (Kind::Pull | Kind::Push), .. } => {
                 format!("this is a {} credential", kind.as_str())

@@ -121,9 +121,29 @@ impl Auth {
         Ok(self.clock.now() + TimeDelta::from_std(self.settings.bound).unwrap_or_default())
     }
 
-    /// Five a second in one account, so that nobody floods the log.
-    pub(crate) fn admit_revocation(&self, generation: &Generation) -> Result<(), Refusal> {
-        self.revocations.take(generation.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)
+    /// The admission that one revocation needs: five a second in one account, so that nobody floods the log.
+    pub(crate) fn revocation<'a>(&'a self, generation: &'a Generation) -> Admission<'a> {
+        Admission { auth: self, generation, given: false }
+    }
+}
+
+/// Asked for once it is known that there is something to end and that the caller may end it: a key that may not, which may be
+/// a customer's, uses up nothing.
+pub(crate) struct Admission<'a> {
+    auth: &'a Auth,
+    generation: &'a Generation,
+    given: bool,
+}
+
+impl Admission<'_> {
+    /// Takes one of the account's; asking again, as a change that lost a race does, takes no second.
+    pub(crate) fn ask(&mut self) -> Result<(), Refusal> {
+        if !self.given {
+            let (auth, generation) = (self.auth, self.generation.clone());
+            auth.revocations.take(generation, auth.clock.elapsed()).map_err(Refusal::Throttled)?;
+            self.given = true;
+        }
+        Ok(())
     }
 }
 

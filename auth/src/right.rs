@@ -8,6 +8,7 @@ use crate::{
     principal::{Actor, KeyHolder},
     refusal::{Reason, Refusal},
     role::Role,
+    scope::Actions,
 };
 
 /// What a call does to accounts, keys and credentials. Closed: a new call does not compile until its row is filled.
@@ -37,6 +38,16 @@ pub enum Right {
     Mint,
     /// To revoke credentials.
     EndCredentials,
+    /// To read repositories, their settings and tags, within the key's patterns.
+    ReadRepositories,
+    /// To change the settings of repositories.
+    ChangeRepositories,
+    /// To delete repositories and tags, within the key's patterns and if it has `delete`.
+    DeleteContent,
+    /// To read how much an account keeps.
+    ReadUsage,
+    /// To read how much every account keeps.
+    ReadAllUsage,
 }
 
 /// What a right does, where a retired key or a read-only account makes a difference.
@@ -53,7 +64,7 @@ enum Effect {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::ListAccounts,
         Self::KeepAccounts,
         Self::ReadAccount,
@@ -66,16 +77,26 @@ impl Right {
         Self::ReadCredentials,
         Self::Mint,
         Self::EndCredentials,
+        Self::ReadRepositories,
+        Self::ChangeRepositories,
+        Self::DeleteContent,
+        Self::ReadUsage,
+        Self::ReadAllUsage,
     ];
 
     /// The roles whose access keys have it, in their own account.
     pub const fn roles(self) -> &'static [Role] {
         use Role::{Installer, Owner, Publisher, Viewer};
         match self {
-            Self::ListAccounts | Self::KeepAccounts => &[],
-            Self::ChangeAccount | Self::SetPublic | Self::MakeKeys | Self::EndKeys => &[Owner],
+            Self::ListAccounts | Self::KeepAccounts | Self::ReadAllUsage => &[],
+            Self::ChangeAccount | Self::SetPublic | Self::MakeKeys | Self::EndKeys | Self::ChangeRepositories => {
+                &[Owner]
+            }
             Self::ReadKeys => &[Owner, Viewer],
-            Self::ReadAccount | Self::ReadPublic | Self::ReadCredentials => &[Owner, Publisher, Viewer],
+            Self::DeleteContent => &[Owner, Publisher],
+            Self::ReadAccount | Self::ReadPublic | Self::ReadCredentials | Self::ReadRepositories | Self::ReadUsage => {
+                &[Owner, Publisher, Viewer]
+            }
             Self::Mint | Self::EndCredentials => &[Owner, Publisher, Installer],
         }
     }
@@ -83,7 +104,12 @@ impl Right {
     /// Whether an operator key has it, in every account.
     pub const fn operator(self) -> bool {
         match self {
-            Self::ListAccounts | Self::KeepAccounts | Self::ReadAccount | Self::ChangeAccount => true,
+            Self::ListAccounts
+            | Self::KeepAccounts
+            | Self::ReadAccount
+            | Self::ChangeAccount
+            | Self::ReadUsage
+            | Self::ReadAllUsage => true,
             Self::ReadPublic
             | Self::SetPublic
             | Self::ReadKeys
@@ -91,18 +117,31 @@ impl Right {
             | Self::EndKeys
             | Self::ReadCredentials
             | Self::Mint
-            | Self::EndCredentials => false,
+            | Self::EndCredentials
+            | Self::ReadRepositories
+            | Self::ChangeRepositories
+            | Self::DeleteContent => false,
         }
     }
 
     const fn effect(self) -> Effect {
         match self {
-            Self::ListAccounts | Self::ReadAccount | Self::ReadPublic | Self::ReadKeys | Self::ReadCredentials => {
-                Effect::Reads
-            }
+            Self::ListAccounts
+            | Self::ReadAccount
+            | Self::ReadPublic
+            | Self::ReadKeys
+            | Self::ReadCredentials
+            | Self::ReadRepositories
+            | Self::ReadUsage
+            | Self::ReadAllUsage => Effect::Reads,
             Self::Mint => Effect::Mints,
             Self::EndKeys | Self::EndCredentials => Effect::Ends,
-            Self::KeepAccounts | Self::ChangeAccount | Self::SetPublic | Self::MakeKeys => Effect::Writes,
+            Self::KeepAccounts
+            | Self::ChangeAccount
+            | Self::SetPublic
+            | Self::MakeKeys
+            | Self::ChangeRepositories
+            | Self::DeleteContent => Effect::Writes,
         }
     }
 }
@@ -130,6 +169,12 @@ impl Auth {
         }
         if !right.roles().contains(&key.role) {
             return Err(Refusal::Denied(Reason::Role(key.role)));
+        }
+        if right == Right::DeleteContent && key.role != Role::Owner && !key.actions.contains(Actions::DELETE) {
+            return Err(Refusal::Denied(Reason::MayNotDelete));
+        }
+        if matches!(right, Right::ReadUsage) && !key.covers_all() {
+            return Err(Refusal::Denied(Reason::WholeAccount { reach: key.patterns.to_vec() }));
         }
         if key.retired && matches!(right.effect(), Effect::Mints | Effect::Writes) {
             return Err(Refusal::Denied(Reason::Retired));

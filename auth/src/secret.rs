@@ -14,7 +14,10 @@ use storage::{Generation, random_text};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::id::{Id, base32, is_crockford};
+use crate::{
+    access_key::Shown,
+    id::{Id, base32, is_crockford},
+};
 
 /// Length of every secret, in characters.
 pub const LENGTH: usize = 93;
@@ -93,6 +96,11 @@ impl Secret {
         &self.text
     }
 
+    /// The same on its way into a document that shows it.
+    pub fn shown(&self) -> Shown {
+        Shown::new(&self.text)
+    }
+
     /// What it is for.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -126,6 +134,23 @@ impl fmt::Debug for SecretHash {
 }
 
 impl SecretHash {
+    /// Reads 64 hex digits.
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// As a configuration names it: 64 hex digits.
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// Whether both are of one secret.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
     /// Whether it is the hash of this secret, in constant time.
     pub fn matches(&self, secret: &Secret) -> bool {
         self.0.ct_eq(&secret.hash().0).into()

@@ -1,6 +1,6 @@
 //! The keys that sign access tokens: Ed25519, one active, an old one until its last token is dead, a next one before it signs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -229,12 +229,18 @@ pub struct Jwks {
 impl Auth {
     /// The keys.
     pub(crate) async fn keys(&self, standing: Standing) -> Result<Arc<Held<Keyring>>, Error> {
-        let read = async {
-            let found = record::read::<SigningKeys>(&*self.records, &key::signing_keys()).await?;
-            let found = found.ok_or_else(|| storage::Error::corrupt("sys/keys is gone"))?;
-            Keyring::open(&found.value, self.settings.seal_key.as_ref())
-        };
-        self.keyring.get(self.knowing(standing), read).await
+        self.keyring.get(self.knowing(standing), self.read_keys()).await
+    }
+
+    /// The keys as they were a `moment` ago or later.
+    pub(crate) async fn renewed_keys(&self, standing: Standing, moment: Duration) -> Result<Arc<Held<Keyring>>, Error> {
+        self.keyring.renewed(self.knowing(standing), moment, self.read_keys()).await
+    }
+
+    async fn read_keys(&self) -> Result<Keyring, Error> {
+        let found = record::read::<SigningKeys>(&*self.records, &key::signing_keys()).await?;
+        let found = found.ok_or_else(|| storage::Error::corrupt("sys/keys is gone"))?;
+        Keyring::open(&found.value, self.settings.seal_key.as_ref())
     }
 
     /// The public halves, for `/.well-known/jwks.json`.

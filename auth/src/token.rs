@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use storage::{AccountName, Generation, Time};
 
 use crate::{
+    cache::Weighs,
     error::Error,
     follow::Standing,
     id::Id,
@@ -113,6 +114,22 @@ impl Ends for Verified {
     }
 }
 
+impl Weighs for Verified {
+    fn weight(&self) -> usize {
+        // Names and ids are texts of their own, with a count before each.
+        let subject = match &self.subject {
+            Subject::Anonymous => 0,
+            Subject::Credential { account, .. } => account.as_str().len() + 100,
+        };
+        let scope = |scope: &Scope| match scope {
+            Scope::Repository { name, .. } => name.as_str().len() + name.account().as_str().len() + 32,
+            Scope::Catalog => 0,
+        };
+        let scopes = self.grant.scopes.iter().map(|one| size_of::<Scope>() + scope(one)).sum::<usize>();
+        size_of::<Held<Self>>() + subject + scopes
+    }
+}
+
 impl Auth {
     /// A token that one of our keys signed: verified once, afterwards it costs a hash and a look.
     pub(crate) async fn verified(
@@ -126,15 +143,14 @@ impl Auth {
         }
         let digest: [u8; 32] = Sha256::digest(token).into();
         let knowing = self.knowing(standing);
-        if let Some(held) = self.verified.known(&digest, knowing) {
+        if let Some(held) = self.verified.get(&digest, knowing) {
             return Ok(Some(held));
         }
         let place = self.watch.place();
         let mut ring = self.keys(standing).await?;
         // A key of ours that another replica has begun to sign with, and this one has not read of yet.
-        if !ring.value.knows(token) && ring.read.age(&*self.clock) >= UNKNOWN_KEY {
-            self.keyring.forget();
-            ring = self.keys(standing).await?;
+        if !ring.value.knows(token) && standing == Standing::Confirmed {
+            ring = self.renewed_keys(standing, UNKNOWN_KEY).await?;
         }
         let Some(verified) = verify(&ring.value, &self.service, token, now) else { return Ok(None) };
         let held = Arc::new(Held::new(verified, place, Moment::now(&*self.clock)));

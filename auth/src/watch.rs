@@ -14,7 +14,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -176,11 +176,26 @@ pub(crate) struct Held<T> {
     pub(crate) value: T,
     place: AtomicU64,
     pub(crate) read: Moment,
+    renewing: AtomicBool,
+}
+
+/// The one that reads an old value again.
+pub(crate) struct Renewing<'a>(&'a AtomicBool);
+
+impl Drop for Renewing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl<T> Held<T> {
     /// A value that was read after `place` and `read` were noted.
     pub(crate) fn new(value: T, place: u64, read: Moment) -> Self {
-        Self { value, place: AtomicU64::new(place), read }
+        Self { value, place: AtomicU64::new(place), read, renewing: AtomicBool::new(false) }
+    }
+
+    /// Asks to be the one that reads it again; `None` if somebody is.
+    pub(crate) fn renew(&self) -> Option<Renewing<'_>> {
+        (!self.renewing.swap(true, Ordering::AcqRel)).then_some(Renewing(&self.renewing))
     }
 }

@@ -4,7 +4,7 @@ use std::{
     cmp::Ordering,
     fmt::Display,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
@@ -12,14 +12,18 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    ByteSize, Config, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin, Secret, Server,
-    Store, Tls, TlsFiles,
+    ByteSize, Config, DeclaredAccount, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin,
+    Secret, SelfSigned, Server, Store, Tls, TlsFiles,
     load::{Given, Layer},
 };
 
 const ADDRESS: &str = "expected an address and port, like 127.0.0.1:5080 or [::]:5080";
 
-pub(crate) fn check(settled: &Layer, effective: Vec<Effective>) -> Result<Config, Error> {
+pub(crate) fn check(
+    settled: &Layer,
+    effective: Vec<Effective>,
+    accounts: Vec<DeclaredAccount>,
+) -> Result<Config, Error> {
     let read = Read(settled);
     Ok(Config {
         server: server(&read)?,
@@ -35,6 +39,7 @@ pub(crate) fn check(settled: &Layer, effective: Vec<Effective>) -> Result<Config
                 _ => Err("expected text or json"),
             })?,
         },
+        accounts,
         effective,
     })
 }
@@ -43,7 +48,15 @@ fn server(read: &Read<'_>) -> Result<Server, Error> {
     let pair = read.pair("tls_cert", "tls_key")?;
     let pair = pair.map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() });
     let folder = read.optional("tls_dir").map(|(_, path)| PathBuf::from(path));
-    let tls = (pair.is_some() || folder.is_some()).then_some(Tls { pair, folder });
+    let self_signed = self_signed(read, folder.as_deref())?;
+    let tls = match &self_signed {
+        Some(own) => {
+            // One file, so that certificate and key are replaced as one.
+            let file = own.folder.join("server.pem");
+            Some(Tls { pair: Some(TlsFiles { certificate: file.clone(), key: file }), folder: None })
+        }
+        None => (pair.is_some() || folder.is_some()).then_some(Tls { pair, folder }),
+    };
     let by_default = read.0.get("operations").is_some_and(|given| given.origin == Origin::Default);
     Ok(Server {
         listen: read.one("listen", |text| text.parse::<SocketAddr>().map_err(|_| ADDRESS))?,
@@ -61,9 +74,39 @@ fn server(read: &Read<'_>) -> Result<Server, Error> {
             text.parse::<IpNet>().or_else(|_| alone()).map_err(|_| "expected a network, like 10.0.0.0/8, or an address")
         })?,
         tls,
+        self_signed,
         read_only: read.one("read_only", switch)?,
         sparse_manifests: read.one("sparse_manifests", switch)?,
+        revocation_bound: read.one("revocation_bound", |text| {
+            let bound = text.parse::<HumanDuration>().ok().map(HumanDuration::duration);
+            let range = Duration::from_secs(2)..=Duration::from_mins(1);
+            bound.filter(|bound| range.contains(bound)).ok_or("expected 2s to 60s")
+        })?,
     })
+}
+
+fn self_signed(read: &Read<'_>, folder: Option<&Path>) -> Result<Option<SelfSigned>, Error> {
+    let hosts = read.list("tls_self_signed")?;
+    let Some((given, _)) = read.optional("tls_self_signed") else { return Ok(None) };
+    if let Some((pair, _)) = read.optional("tls_cert") {
+        return Err(Error::Conflict {
+            first: "tls_cert".to_owned(),
+            first_origin: pair.origin.clone(),
+            second: "tls_self_signed".to_owned(),
+            second_origin: given.origin.clone(),
+        });
+    }
+    let folder = match (folder, store(read)?) {
+        (Some(folder), _) => folder.to_owned(),
+        (None, Store::Folder(data)) => data.join("tls"),
+        // A key does not belong into the bucket, and a folder of this machine's own choice would be another after the next start.
+        (None, Store::Remote { .. }) => {
+            let origin = given.origin.clone();
+            let rule = "with a bucket, name with tls_dir the folder that keeps the authority and its key".to_owned();
+            return Err(Error::Invalid { key: "tls_self_signed", origin, rule });
+        }
+    };
+    Ok(Some(SelfSigned { hosts, folder }))
 }
 
 fn switch(text: &str) -> Result<bool, &'static str> {

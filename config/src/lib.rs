@@ -12,6 +12,7 @@
 //! It depends on nothing else of the workspace: names of accounts are text here and are parsed by who uses them.
 
 mod check;
+mod declared;
 mod error;
 mod load;
 mod setting;
@@ -21,6 +22,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
+pub use declared::{DeclaredAccount, DeclaredKey};
 pub use error::{Error, Origin};
 pub use load::{Effective, Sources, load};
 pub use setting::{Kind, SETTINGS, Setting};
@@ -44,8 +46,31 @@ pub struct Config {
     pub limits: Limits,
     /// What is written to stderr.
     pub log: Log,
+    /// Accounts and keys that shall exist. Default: none.
+    pub accounts: Vec<DeclaredAccount>,
     /// Every setting as it came out, for `config show`; secrets are redacted.
     pub effective: Vec<Effective>,
+}
+
+impl Config {
+    /// Whether both come to the same, wherever their values came from.
+    pub fn same(&self, other: &Self) -> bool {
+        self.differs(other).is_empty() && self.accounts == other.accounts
+    }
+
+    /// The settings whose values are others.
+    pub fn differs(&self, other: &Self) -> Vec<&'static Setting> {
+        let value = |config: &Self, key| config.effective.iter().find(|e| e.key == key).map(|e| e.value.clone());
+        let same_seal = match (&self.seal_key, &other.seal_key) {
+            (Some(one), Some(other)) => one.matches(other.reveal()),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let differs = |setting: &&Setting| match setting.key {
+            "seal_key" => !same_seal,
+            key => value(self, key) != value(other, key),
+        };
+        SETTINGS.iter().filter(differs).collect()
+    }
 }
 
 /// Where and how requests come in.
@@ -61,10 +86,14 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// TLS on the public listener. Default: none.
     pub tls: Option<Tls>,
+    /// The authority and the certificate that the server makes itself; [`Server::tls`] names what it serves. Default: none.
+    pub self_signed: Option<SelfSigned>,
     /// Refuses pushes and deletes of the whole registry. Default false.
     pub read_only: bool,
     /// Take image manifests whose blobs the repository does not contain. Default false: such an image cannot be pulled.
     pub sparse_manifests: bool,
+    /// How long an ended right may still be honoured, 2 to 60 seconds. Default 5 s.
+    pub revocation_bound: Duration,
 }
 
 /// The operations listener.
@@ -85,6 +114,15 @@ pub struct Tls {
     pub pair: Option<TlsFiles>,
     /// A folder of `NAME.crt` and `NAME.key` pairs, chosen by the names in the certificates.
     pub folder: Option<PathBuf>,
+}
+
+/// What the server makes its own certificate for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfSigned {
+    /// The names; they are public ones where no public URL is set.
+    pub hosts: Vec<HostName>,
+    /// Where authority and certificate are kept.
+    pub folder: PathBuf,
 }
 
 /// PEM files of a certificate chain and its key.
@@ -130,7 +168,7 @@ pub struct Limits {
 /// What is written to stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// Which events: a level, or `target=level` directives. Default `info`.
+    /// Which events: a level, or `target=level` directives. Default `info`, but for what the store's client says of its retries.
     pub filter: String,
     /// How. Default `text`.
     pub format: LogFormat,

@@ -8,7 +8,10 @@ use std::{
 
 use toml::{Spanned, de::DeTable, de::DeValue};
 
-use crate::{Config, DEFAULT_FILE, Error, Kind, Origin, SETTINGS, Setting, check};
+use crate::{
+    Config, DEFAULT_FILE, Error, Kind, Origin, SETTINGS, Setting, check,
+    declared::{self, DeclaredAccount},
+};
 
 /// A variable by its name.
 type Lookup = dyn Fn(&str) -> Option<OsString>;
@@ -119,13 +122,15 @@ impl Layer {
 
 /// Lays the sources over one another and checks the result.
 pub fn load(sources: &Sources) -> Result<Config, Error> {
-    let mut settled = parse_file(Path::new("default.toml"), DEFAULT_FILE)?;
+    let (mut settled, _) = parse_file(Path::new("default.toml"), DEFAULT_FILE)?;
     for given in settled.0.values_mut() {
         given.origin = Origin::Default;
     }
-    let mut layers = Vec::new();
+    let (mut layers, mut accounts) = (Vec::new(), Vec::new());
     if let Some(path) = &sources.file {
-        layers.push(parse_file(path, &read(path)?)?);
+        let (layer, declared) = parse_file(path, &read(path)?)?;
+        layers.push(layer);
+        accounts = declared;
     }
     layers.push(environment(&sources.environment)?);
     layers.push(flags(&sources.flags)?);
@@ -137,7 +142,13 @@ pub fn load(sources: &Sources) -> Result<Config, Error> {
         let value = if setting.kind == Kind::Secret { "***".to_owned() } else { given.values.join(",") };
         Some(Effective { key: setting.key, value, origin: given.origin.clone() })
     });
-    check::check(&settled, effective.collect())
+    let names: Vec<_> = accounts.iter().map(|account| account.name.as_str()).collect();
+    let declared = accounts.first().map(|first| Effective {
+        key: declared::KEY,
+        value: names.join(","),
+        origin: first.origin.clone(),
+    });
+    check::check(&settled, effective.chain(declared).collect(), accounts)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the config loader reads the files it is told to")]
@@ -187,20 +198,28 @@ fn flags(given: &[(&'static Setting, Vec<String>, bool)]) -> Result<Layer, Error
     Ok(layer)
 }
 
-fn parse_file(path: &Path, text: &str) -> Result<Layer, Error> {
+fn parse_file(path: &Path, text: &str) -> Result<(Layer, Vec<DeclaredAccount>), Error> {
     let table = DeTable::parse(text).map_err(|e| Error::Syntax {
         path: path.to_owned(),
         line: line_of(text, e.span().map_or(0, |s| s.start)),
         message: e.message().replace('\n', " "),
     })?;
-    let mut layer = Layer::default();
+    let (mut layer, mut accounts) = (Layer::default(), Vec::new());
+    for (name, value) in table.get_ref() {
+        if name.get_ref() == declared::KEY {
+            accounts = declared::read(path, text, line_of(text, name.span().start), value.get_ref())?;
+        }
+    }
     walk(&mut layer, path, text, "", table.get_ref())?;
-    Ok(layer)
+    Ok((layer, accounts))
 }
 
 fn walk(layer: &mut Layer, path: &Path, text: &str, prefix: &str, table: &DeTable<'_>) -> Result<(), Error> {
     for (name, value) in table {
         let key = format!("{prefix}{}", name.get_ref());
+        if key == declared::KEY {
+            continue;
+        }
         let origin = Origin::File { path: path.to_owned(), line: line_of(text, name.span().start) };
         let by_file = key.strip_suffix("_file").and_then(Setting::of).filter(|s| s.kind == Kind::Secret);
         let setting = Setting::of(&key).or(by_file);
@@ -238,7 +257,7 @@ fn texts(setting: &Setting, value: &DeValue<'_>) -> Result<Vec<String>, String> 
     })
 }
 
-fn scalar(value: &DeValue<'_>) -> Option<String> {
+pub(crate) fn scalar(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) => Some(number.to_string()),
@@ -247,7 +266,7 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&b| b == b'\n').count() + 1
 }
 

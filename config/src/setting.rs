@@ -24,6 +24,8 @@ pub struct Setting {
     pub placeholder: &'static str,
     /// One line of help.
     pub help: &'static str,
+    /// Whether a running server takes another value over; if not, it takes effect with a restart.
+    pub reload: bool,
 }
 
 impl Setting {
@@ -37,6 +39,22 @@ impl Setting {
         format!("HYTHE_{}", self.key.replace('.', "_").to_uppercase())
     }
 
+    /// What a value is, for people: `a time`, `a list of URL`.
+    pub fn holds(&self) -> String {
+        let one = match self.placeholder {
+            "BOOL" => "true or false".to_owned(),
+            "TIME" => "time".to_owned(),
+            "SIZE" => "size".to_owned(),
+            "COUNT" => "number".to_owned(),
+            other => other.split('|').collect::<Vec<_>>().join(" or "),
+        };
+        match self.kind {
+            Kind::List => format!("list of {one}"),
+            Kind::Secret => "secret".to_owned(),
+            Kind::Value | Kind::Switch => one,
+        }
+    }
+
     /// The setting with this key.
     pub fn of(key: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|s| s.key == key)
@@ -44,7 +62,12 @@ impl Setting {
 }
 
 const fn setting(key: &'static str, kind: Kind, placeholder: &'static str, help: &'static str) -> Setting {
-    Setting { key, kind, placeholder, help }
+    Setting { key, kind, placeholder, help, reload: false }
+}
+
+/// A setting that a running server takes over.
+const fn live(key: &'static str, kind: Kind, placeholder: &'static str, help: &'static str) -> Setting {
+    Setting { key, kind, placeholder, help, reload: true }
 }
 
 /// Every setting there is, in the order in which they are shown.
@@ -56,15 +79,21 @@ pub const SETTINGS: &[Setting] = &[
     setting("store", Kind::Value, "URL", "Keep everything in this object store, e.g. s3://bucket/prefix"),
     setting("records", Kind::Value, "sqlite:PATH", "With --store: keep the records in this SQLite file"),
     setting("account", Kind::Value, "NAME", "Make this account if it does not exist"),
-    setting("tls_cert", Kind::Value, "FILE", "Certificate chain (PEM) of the registry"),
-    setting("tls_key", Kind::Value, "FILE", "Private key (PEM) of the certificate"),
-    setting(
+    live("tls_cert", Kind::Value, "FILE", "Certificate chain (PEM) of the registry"),
+    live("tls_key", Kind::Value, "FILE", "Private key (PEM) of the certificate"),
+    live(
         "tls_dir",
         Kind::Value,
         "DIR",
         "Folder of NAME.crt and NAME.key pairs (PEM), chosen by the name a client asks for",
     ),
-    setting("trusted_proxy", Kind::List, "CIDR", "Proxy whose X-Forwarded-For, -Proto and -Host count"),
+    setting(
+        "tls_self_signed",
+        Kind::List,
+        "HOST",
+        "Serve a certificate for this name, of an authority that is made and kept in DATA/tls, or in --tls-dir",
+    ),
+    live("trusted_proxy", Kind::List, "CIDR", "Proxy whose X-Forwarded-For, -Proto and -Host count"),
     setting("read_only", Kind::Switch, "BOOL", "Refuse pushes and deletes"),
     setting(
         "sparse_manifests",
@@ -72,14 +101,20 @@ pub const SETTINGS: &[Setting] = &[
         "BOOL",
         "Take image manifests whose blobs the repository does not contain; otherwise 404 MANIFEST_BLOB_UNKNOWN",
     ),
+    setting(
+        "revocation_bound",
+        Kind::Value,
+        "TIME",
+        "How long an ended right may still be honoured, 2s to 60s; without the store, requests are refused after this long",
+    ),
     setting("seal_key", Kind::Secret, "SECRET", "Key that seals private keys in the store"),
     setting("limits.connections", Kind::Value, "COUNT", "Connections open at once"),
-    setting("limits.header_size", Kind::Value, "SIZE", "Bytes of a request's head"),
-    setting("limits.header_timeout", Kind::Value, "TIME", "How long a request's head may take"),
-    setting("limits.idle_timeout", Kind::Value, "TIME", "How long a connection may stay without a request"),
-    setting("limits.body_timeout", Kind::Value, "TIME", "How long a transfer may stand still"),
-    setting("limits.drain_timeout", Kind::Value, "TIME", "How long requests may go on after the order to stop"),
-    setting("log.filter", Kind::Value, "FILTER", "Events to log: a level, or target=level,…"),
+    live("limits.header_size", Kind::Value, "SIZE", "Bytes of a request's head"),
+    live("limits.header_timeout", Kind::Value, "TIME", "How long a request's head may take"),
+    live("limits.idle_timeout", Kind::Value, "TIME", "How long a connection may stay without a request"),
+    live("limits.body_timeout", Kind::Value, "TIME", "How long a transfer may stand still"),
+    live("limits.drain_timeout", Kind::Value, "TIME", "How long requests may go on after the order to stop"),
+    live("log.filter", Kind::Value, "FILTER", "Events to log: a level, or target=level,…"),
     setting("log.format", Kind::Value, "text|json", "Form of the log on stderr"),
 ];
 

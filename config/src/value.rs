@@ -144,6 +144,13 @@ impl HostName {
         self.port
     }
 
+    /// The same host, with this port where none is written.
+    #[must_use]
+    pub fn or_port(mut self, port: u16) -> Self {
+        self.port = self.port.or(Some(port));
+        self
+    }
+
     /// The same host, its port left out where it is the scheme's own.
     #[must_use]
     pub fn without_default_port(mut self, scheme: Scheme) -> Self {

@@ -3,7 +3,7 @@
     oras_client.py push  HOST/REPOSITORY:TAG FILE
     oras_client.py pull  HOST/REPOSITORY:TAG FOLDER
 
-It logs in first, with ORAS_USERNAME and ORAS_PASSWORD, into the configuration file ORAS_CONFIG (oras-py's login asks
+It logs in first, with ORAS_USERNAME and ORAS_PASSWORD (without them it comes as nobody), into the configuration file ORAS_CONFIG (oras-py's login asks
 nothing of the registry: a wrong key shows at the first transfer). push prints the digest that the registry answered;
 pull prints the paths of what it wrote.
 """
@@ -22,12 +22,13 @@ def main(verb, target, path):
     # it pushes with Basic, which the registry takes as well; it pulls with a token.
     backend = "basic" if verb == "push" else "token"
     client = oras.client.OrasClient(hostname=host, insecure=True, auth_backend=backend)
-    client.login(
-        username=os.environ["ORAS_USERNAME"],
-        password=os.environ["ORAS_PASSWORD"],
-        hostname=host,
-        config_path=config,
-    )
+    if os.environ.get("ORAS_USERNAME"):
+        client.login(
+            username=os.environ["ORAS_USERNAME"],
+            password=os.environ["ORAS_PASSWORD"],
+            hostname=host,
+            config_path=config,
+        )
     if verb == "push":
         folder, name = os.path.split(path)
         os.chdir(folder)

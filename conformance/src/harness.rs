@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     env, fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -52,8 +52,12 @@ pub struct Harness {
     minio: Option<Minio>,
     client: Client,
     serve_args: Vec<String>,
+    /// Where it listens, when that is not the address that the harness's own client uses.
+    listen: Option<IpAddr>,
     /// What the program is started through: `nsenter` and its arguments, for one.
     through: Vec<String>,
+    /// Further variables of the server.
+    variables: Vec<(String, String)>,
     accounts: Mutex<BTreeSet<String>>,
     dir: TempDir,
 }
@@ -92,7 +96,9 @@ impl Harness {
             minio,
             client: Client::new(free_address()),
             serve_args: Vec::new(),
+            listen: None,
             through: Vec::new(),
+            variables: Vec::new(),
             accounts: Mutex::default(),
             dir,
         }
@@ -105,10 +111,14 @@ impl Harness {
     pub async fn boot(&mut self) {
         assert!(self.server.is_none(), "the server runs already");
         let log = self.log_path();
+        let operations: &[&str] =
+            if self.serve_args.iter().any(|arg| arg == "--operations") { &[] } else { &["--operations", "off"] };
         let mut child = self
             .command()
+            .envs(self.variables.clone())
             .arg("serve")
-            .args(["--listen", &self.client.address().to_string(), "--operations", "off"])
+            .args(["--listen", &self.listen_address().to_string()])
+            .args(operations)
             .args(self.store_flags())
             .args(&self.serve_args)
             .stdin(Stdio::null())
@@ -125,6 +135,64 @@ impl Harness {
         self.through = program;
     }
 
+    /// Gives the server a variable and further arguments when it starts next.
+    pub fn set(&mut self, variables: &[(&str, &str)], serve_args: &[&str]) {
+        self.variables.extend(variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+        self.serve_args.extend(serve_args.iter().map(|&arg| arg.to_owned()));
+    }
+
+    /// Sends the running server a signal.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.pid().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        let sent = pid.map(|pid| rustix::process::kill_process(pid, signal));
+        assert!(matches!(sent, Some(Ok(()))), "{signal:?} to {pid:?}: {sent:?}");
+    }
+
+    /// Waits until the server has ended by itself, a minute at most, and gives its exit code.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let mut child = self.server.take()?;
+        let mut looks = tokio::time::interval(PROBE);
+        for _ in 0..PROBES {
+            looks.tick().await;
+            if let Ok(Some(status)) = child.try_wait() {
+                return status.code();
+            }
+        }
+        self.server = Some(child);
+        panic!("the server does not end")
+    }
+
+    /// Stops the server as a service manager does (SIGTERM) and waits for its end.
+    ///
+    /// # Panics
+    /// When it ends with an error.
+    pub async fn stop(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.ended().await, Some(0), "{}", self.log());
+    }
+
+    /// Listens at every address of `on`, such as `0.0.0.0` or `[::]`, from the next start on; the harness's own client still
+    /// comes by `127.0.0.1`.
+    pub fn listen_at(&mut self, on: IpAddr) {
+        self.listen = Some(on);
+    }
+
+    /// What `serve` is told from the next start on, in the place of what it was told before.
+    pub fn serve_with(&mut self, args: &[&str]) {
+        self.serve_args = args.iter().map(|&arg| arg.to_owned()).collect();
+    }
+
+    fn listen_address(&self) -> SocketAddr {
+        let address = self.client.address();
+        self.listen.map_or(address, |ip| SocketAddr::new(ip, address.port()))
+    }
+
     /// Kills the server (SIGKILL) and reaps it.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.server.take() {
@@ -137,6 +205,13 @@ impl Harness {
     pub async fn restart(&mut self) {
         self.kill();
         self.boot().await;
+    }
+
+    /// Kills the MinIO of this harness, while the server goes on.
+    pub fn lose_bucket(&mut self) {
+        if let Some(minio) = &mut self.minio {
+            minio.kill();
+        }
     }
 
     /// The server's process id, while it runs.
@@ -194,6 +269,34 @@ impl Harness {
         self.run_at(offset_seconds, args).ok().await
     }
 
+    /// Waits until the running server has heard of every right that commands on its store have ended so far: it reads the log of
+    /// such ends once a second, in its order, so it is asked about a credential whose end is the newest.
+    ///
+    /// # Panics
+    /// When it still has not after a minute.
+    pub async fn heard(&self) {
+        if self.server.is_none() {
+            return;
+        }
+        if self.remember("witness") {
+            self.hythe(&["account", "create", "witness"]).await;
+        }
+        let made = self.hythe(&["credential", "create", "witness", "--kind", "pull", "--output", "json"]).await;
+        let made: serde_json::Value = serde_json::from_str(&made.stdout).unwrap_or_default();
+        let field = |name: &str| made.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let ask = async || self.send(Request::get("/v2/").basic(&field("username"), &field("password"))).await.status;
+        assert_eq!(ask().await, 200, "{}", self.log());
+        self.hythe(&["credential", "revoke", "witness", &field("id")]).await;
+        let mut looks = tokio::time::interval(PROBE);
+        for _ in 0..PROBES {
+            looks.tick().await;
+            if ask().await == 401 {
+                return;
+            }
+        }
+        panic!("the server has not heard of a revocation for a minute\n{}", self.log())
+    }
+
     /// A command that has not run yet, for those that are meant to fail.
     pub fn run_at(&self, offset_seconds: i64, args: &[&str]) -> Run {
         let clock = if offset_seconds == 0 {
@@ -209,6 +312,11 @@ impl Harness {
             run = run.env(&name, value);
         }
         run
+    }
+
+    /// A command that is told of no store.
+    pub fn bare(&self, args: &[&str]) -> Run {
+        Run::of(&binary()).args(args).current_dir(self.dir.path()).env(VARIABLE, self.clock_path())
     }
 
     /// Remembers that an account exists; false if it did already.
@@ -292,22 +400,55 @@ pub fn free_address() -> SocketAddr {
     panic!("loopback has no port left")
 }
 
+/// Asks until it is so, a minute at most: for what goes on beside the requests and has no other end to wait for.
+///
+/// # Panics
+/// When it does not come to be.
+pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let mut looks = tokio::time::interval(PROBE);
+    for _ in 0..PROBES {
+        looks.tick().await;
+        if so().await {
+            return;
+        }
+    }
+    panic!("not within a minute: {what}")
+}
+
+/// Asks until a process that was started answers, a minute at most.
+///
+/// # Panics
+/// When it ends before, or does not answer, with its log.
+pub async fn running<T>(
+    it: &mut T,
+    child: impl Fn(&mut T) -> &mut Child,
+    log: &Path,
+    answers: impl AsyncFn(&T) -> bool,
+) {
+    let mut looks = tokio::time::interval(PROBE);
+    for _ in 0..PROBES {
+        looks.tick().await;
+        if answers(it).await {
+            return;
+        }
+        if let Ok(Some(status)) = child(it).try_wait() {
+            panic!("it ended with {status}:\n{}", read_text(log));
+        }
+    }
+    panic!("it does not become ready:\n{}", read_text(log))
+}
+
 /// Waits until `path` answers 200, as long as `child` lives.
 ///
 /// # Panics
 /// When the process ends or does not become ready, with its log.
 pub async fn ready(client: &Client, path: &str, child: &mut Child, log: &Path) {
-    let mut probes = tokio::time::interval(PROBE);
-    for _ in 0..PROBES {
-        probes.tick().await;
-        if client.try_send(Request::get(path)).await.is_ok_and(|answer| answer.status == 200) {
-            return;
-        }
-        if let Ok(Some(status)) = child.try_wait() {
-            panic!("the server ended with {status}:\n{}", read_text(log));
-        }
-    }
-    panic!("{} does not become ready:\n{}", client.address(), read_text(log))
+    running(child, |child| child, log, async |_| answers(client, path).await).await;
+}
+
+/// Whether `path` answers 200 by now.
+pub async fn answers(client: &Client, path: &str) -> bool {
+    client.try_send(Request::get(path)).await.is_ok_and(|answer| answer.status == 200)
 }
 
 /// Makes a folder and those above it.

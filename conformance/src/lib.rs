@@ -6,6 +6,7 @@
 //! - [`Client`] is HTTP without opinions: raw paths, raw headers, raw bytes.
 //! - [`fixture`] makes images, charts, indexes, artifacts and hostile inputs from a seed, so that no two tests share bytes.
 //! - [`page`] runs the commands of a page of the documentation.
+//! - [`kubernetes`] starts an API server, etcd, containerd and a kubelet, whose pods pull from a harness.
 //! - [`tools`] finds the real clients that `conformance/run` installs.
 //!
 //! The harness is test code outside `#[test]`: what cannot be set up ends the test with the reason.
@@ -15,6 +16,7 @@ pub mod client;
 pub mod clock;
 pub mod fixture;
 pub mod harness;
+pub mod kubernetes;
 pub mod lax;
 pub mod load;
 pub mod minio;

@@ -57,6 +57,12 @@ impl Minio {
         minio
     }
 
+    /// Kills it; its data stays.
+    pub fn kill(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -88,7 +94,6 @@ impl Minio {
 
 impl Drop for Minio {
     fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
+        self.kill();
     }
 }

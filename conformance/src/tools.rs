@@ -55,6 +55,7 @@ pub struct Run {
     command: Command,
     name: String,
     input: Vec<u8>,
+    patience: Duration,
 }
 
 /// How a run ended.
@@ -81,7 +82,7 @@ impl Run {
     pub fn of(path: &Path) -> Self {
         let mut command = Command::new(path);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        Self { command, name: path.display().to_string(), input: Vec::new() }
+        Self { command, name: path.display().to_string(), input: Vec::new(), patience: Duration::from_mins(5) }
     }
 
     /// Adds one argument.
@@ -119,7 +120,14 @@ impl Run {
         self
     }
 
-    /// Runs to the end, five minutes at most.
+    /// How long it may take; five minutes, unless said.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Runs to the end.
     ///
     /// # Panics
     /// When it cannot be started or does not end.
@@ -135,9 +143,9 @@ impl Run {
             }
         };
         let run = async { futures::join!(feed, child.wait_with_output()).1 };
-        let output = match tokio::time::timeout(Duration::from_mins(5), run).await {
+        let output = match tokio::time::timeout(self.patience, run).await {
             Ok(output) => output.unwrap_or_else(|error| panic!("{name}: {error}")),
-            Err(elapsed) => panic!("{name} did not end within five minutes: {elapsed}"),
+            Err(elapsed) => panic!("{name} did not end: {elapsed}"),
         };
         Ended {
             success: output.status.success(),

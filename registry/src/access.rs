@@ -23,7 +23,7 @@ pub enum Access {
     Api,
     /// To read in an account: a key of it. Which roles, and whether an operator key: [`auth::Right`].
     AccountRead,
-    /// To change an account or what is public in it: its owner. Whether an operator key too: [`auth::Right`].
+    /// To change an account, what is public in it, or its repositories: its owner. Who else: [`auth::Right`].
     AccountWrite,
     /// To make and end access keys: an owner's key.
     KeyAdmin,

@@ -6,8 +6,9 @@ use storage::{Clock, Store};
 
 use crate::{
     hosts::Hosts,
-    operations::{Metrics, Readiness},
-    server::shutdown::Tasks,
+    metrics::Metrics,
+    operations::Readiness,
+    server::{Live, shutdown::Tasks},
 };
 
 /// Everything a request needs, built once.
@@ -25,7 +26,7 @@ pub struct App {
     /// Whether requests should come here.
     pub readiness: Arc<Readiness>,
     /// Bounds on what a client may hold.
-    pub limits: Limits,
+    pub limits: Arc<Live<Limits>>,
     /// Where tasks are spawned that outlive a request.
     pub tasks: Tasks,
 }

@@ -22,6 +22,9 @@ pub enum Interrupted {
     /// No byte came for this long.
     #[error("the client sent nothing for {} s", .0.as_secs())]
     Stalled(Duration),
+    /// It kept coming, but was not there in this time.
+    #[error("the body did not arrive within {} s", .0.as_secs())]
+    Slow(Duration),
     /// The client went away, or broke the protocol.
     #[error("the client stopped in the middle of the body")]
     Gone(#[source] Source),
@@ -151,6 +154,17 @@ pub async fn collect(mut stream: ByteStream, limit: usize, what: &str) -> Result
         whole.extend_from_slice(&part);
     }
     Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+/// [`collect`] for a body that has to be there within `patience`, however steadily it trickles.
+pub async fn collect_within(
+    patience: Duration,
+    stream: ByteStream,
+    limit: usize,
+    what: &str,
+) -> Result<Bytes, storage::Error> {
+    let slow = |_| Err(storage::Error::unavailable(Interrupted::Slow(patience)));
+    tokio::time::timeout(patience, collect(stream, limit, what)).await.unwrap_or_else(slow)
 }
 
 /// How a response's body ended.
@@ -293,6 +307,19 @@ mod tests {
         assert_eq!(collect(parts(&[]), 0, "a form").await.unwrap(), "");
         let error = collect(parts(&["ab", "cd", "ef"]), 5, "a form").await.unwrap_err();
         assert_eq!(error.to_string(), "a form may have 5 bytes at most");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_past_its_time_is_given_up() {
+        let drops = || futures::stream::repeat_with(|| Ok(Bytes::from_static(b"x")));
+        let trickle = drops().then(|drop| async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            drop
+        });
+        let error = collect_within(Duration::from_millis(50), Box::pin(trickle), 1 << 20, "a form").await.unwrap_err();
+        assert!(matches!(Interrupted::of(&error), Some(Interrupted::Slow(_))), "{error}");
+        let whole = collect_within(Duration::from_secs(9), parts(&["ab", "cd"]), 5, "a form").await.unwrap();
+        assert_eq!(whole, "abcd");
     }
 
     #[tokio::test]

@@ -26,6 +26,13 @@ pub(crate) enum Failure {
     Host(String),
     /// A parameter or header that is not well formed.
     Bad(Code, String),
+    /// A head above the limit, in bytes without its `Authorization`.
+    Head {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A range outside the content, of this size.
     Range(u64),
     /// More `tag=` than one push may have.
@@ -166,6 +173,12 @@ impl Failure {
             Self::Refused(refusal) => refused(refusal, host),
             Self::Host(text) => Answer::new(S::MISDIRECTED_REQUEST, C::Unsupported, text.clone()),
             Self::Bad(code, text) => Answer::new(S::BAD_REQUEST, *code, text.clone()),
+            Self::Head { size, limit } => {
+                let text = format!(
+                    "the request's head has {size} bytes; this registry takes {limit} (limits.header_size, --limits-header-size)"
+                );
+                Answer::new(S::REQUEST_HEADER_FIELDS_TOO_LARGE, C::SizeInvalid, text)
+            }
             Self::Range(size) => {
                 let text = format!("the range lies outside the content, which has {size} bytes");
                 Answer::new(S::RANGE_NOT_SATISFIABLE, C::SizeInvalid, text)
@@ -232,10 +245,13 @@ pub(crate) fn stored(error: &Error) -> Answer {
         }
         Error::QuotaExceeded => say(S::FORBIDDEN, C::Denied),
         Error::Deleting | Error::Conflict => say(S::CONFLICT, C::Unsupported),
+        Error::Stale { rev } => {
+            say(S::PRECONDITION_FAILED, C::PreconditionFailed).with(header::ETAG, format!("\"{rev}\""))
+        }
         Error::Full => say(S::INSUFFICIENT_STORAGE, C::Unavailable),
         Error::Unavailable(_) => match Interrupted::of(error) {
-            Some(stalled @ Interrupted::Stalled(_)) => {
-                Answer::new(S::REQUEST_TIMEOUT, C::SizeInvalid, stalled.to_string())
+            Some(late @ (Interrupted::Stalled(_) | Interrupted::Slow(_))) => {
+                Answer::new(S::REQUEST_TIMEOUT, C::SizeInvalid, late.to_string())
             }
             Some(gone @ Interrupted::Gone(_)) => Answer::new(S::BAD_REQUEST, C::SizeInvalid, gone.to_string()),
             None => say(S::SERVICE_UNAVAILABLE, C::Unavailable).with(header::RETRY_AFTER, "1"),
@@ -245,6 +261,19 @@ pub(crate) fn stored(error: &Error) -> Answer {
         }
         // storage's enum may grow between releases of the two crates; what is not known here is a failure of ours.
         _ => Answer::new(S::INTERNAL_SERVER_ERROR, C::Unknown, "the registry failed; its log has the reason"),
+    }
+}
+
+/// A refusal's name in the metrics.
+pub(crate) fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unauthenticated(_) => "unauthenticated",
+        Refusal::InvalidToken => "invalid_token",
+        Refusal::InsufficientScope(_) => "insufficient_scope",
+        Refusal::Denied(_) => "denied",
+        Refusal::ReadOnly { .. } => "read_only",
+        Refusal::Throttled(_) => "throttled",
+        Refusal::Stale | Refusal::Unavailable(_) => "unavailable",
     }
 }
 
@@ -273,6 +302,9 @@ pub(crate) fn render(answer: &Answer, id: &str) -> Response<Body> {
     let errors: Vec<_> = answer.errors.iter().map(|told| document(told, answer.status, id)).collect();
     let mut response = Response::new(Body::full(serde_json::json!({ "errors": errors }).to_string()));
     *response.status_mut() = answer.status;
+    if let Some(told) = answer.errors.first() {
+        say_why(&mut response, &told.message);
+    }
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -284,8 +316,30 @@ pub(crate) fn render(answer: &Answer, id: &str) -> Response<Body> {
     response
 }
 
+/// Most bytes of a message that go into a status line: proxies keep the whole head of an answer in a few KiB.
+const REASON_LIMIT: usize = 240;
+
+/// Puts the message into the status line too, behind the status's own words ("403 Forbidden: this is a pull credential").
+/// containerd shows nothing else of a refusal, so it is all that the events of a pod can say. HTTP/2 has no such words;
+/// containerd speaks HTTP/1.1 to registries.
+pub(crate) fn say_why(response: &mut Response<Body>, message: &str) {
+    let words = response.status().canonical_reason().unwrap_or_default();
+    let plain = message.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' });
+    let line: String = words.chars().chain(": ".chars()).chain(plain).take(REASON_LIMIT).collect();
+    if let Ok(reason) = hyper::ext::ReasonPhrase::try_from(line) {
+        response.extensions_mut().insert(reason);
+    }
+}
+
 fn document(told: &Told, status: StatusCode, id: &str) -> serde_json::Value {
-    let mut error = serde_json::json!({ "code": told.code.as_str(), "message": told.message });
+    // Clients show the message alone: where the reason is not in it, it says what the operator finds the reason by.
+    let message = match status {
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE => {
+            format!("{} (request {id})", told.message)
+        }
+        _ => told.message.clone(),
+    };
+    let mut error = serde_json::json!({ "code": told.code.as_str(), "message": message });
     let detail = match &told.field {
         Some(field) => Some(serde_json::json!({ "field": field })),
         None => status.is_server_error().then(|| serde_json::json!({ "request_id": id })),

@@ -10,7 +10,7 @@ use config::{HostName, PublicUrl, Scheme};
 use http::{HeaderMap, Uri, header};
 use ipnet::IpNet;
 
-use crate::server::Peer;
+use crate::server::{Live, Peer};
 
 /// What a request came for, and from whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +34,10 @@ pub struct Unlisted {
 }
 
 /// The accepted names.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Hosts {
     public: Vec<PublicUrl>,
-    proxies: Vec<IpNet>,
+    proxies: Live<Vec<IpNet>>,
     loopback: bool,
     canonical: PublicUrl,
 }
@@ -47,7 +47,12 @@ impl Hosts {
     pub fn new(public: Vec<PublicUrl>, proxies: Vec<IpNet>, listen: SocketAddr, tls: bool) -> Self {
         let loopback = public.is_empty() || listen.ip().is_loopback();
         let canonical = public.first().cloned().unwrap_or_else(|| address_url(listen, tls));
-        Self { public, proxies, loopback, canonical }
+        Self { public, proxies: Live::new(proxies), loopback, canonical }
+    }
+
+    /// Trusts these proxies, and no others, from now on.
+    pub fn trust(&self, proxies: Vec<IpNet>) {
+        self.proxies.set(proxies);
     }
 
     /// The name in whatever is rendered without a request: the first public URL, else the listener's address.
@@ -82,11 +87,14 @@ impl Hosts {
     /// The host as it is written here and the scheme it is reached by, if the name is accepted.
     fn listed(&self, host: &HostName, seen: Scheme) -> Option<(HostName, Scheme)> {
         let same = |url: &&PublicUrl| host.clone().without_default_port(url.scheme()) == *url.host();
-        // What the operator says of a public name counts for more than what this hop looks like: behind a proxy that is not
-        // declared, a request for an https name still comes in the clear.
         let public = || self.public.iter().filter(same);
-        if let Some(url) = public().find(|url| url.scheme() == seen).or_else(|| public().next()) {
-            return Some((url.host().clone(), url.scheme()));
+        if let Some(url) = public().find(|url| url.scheme() == seen) {
+            return Some((url.host().clone(), seen));
+        }
+        // The two differ: one saw https, the other did not. The operator's https may arrive in the clear from a proxy that is not
+        // declared, and TLS may stand before a name that was given as http; a password is sent to neither in the clear.
+        if let Some(url) = public().next() {
+            return Some((url.host().clone(), Scheme::Https));
         }
         (self.loopback && host.is_loopback()).then(|| (host.clone().without_default_port(seen), seen))
     }
@@ -107,7 +115,7 @@ impl Hosts {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.proxies.iter().any(|network| network.contains(&address))
+        self.proxies.now().iter().any(|network| network.contains(&address))
     }
 
     /// The nearest address that is not a trusted proxy's, read from the peer backwards.
@@ -240,6 +248,18 @@ mod tests {
         assert!(ask(&hosts, "11.0.0.1", &forwarded).is_err());
         let direct = [("host", "r.example"), ("x-forwarded-proto", "https"), ("x-forwarded-for", "1.1.1.1")];
         assert_eq!(accepted(ask(&hosts, "11.0.0.1", &direct)), "http://r.example 11.0.0.1");
+    }
+
+    #[test]
+    fn https_is_never_weakened_by_the_hop_or_by_the_public_url() {
+        let proto = |proto| [("host", "r.example"), ("x-forwarded-proto", proto)];
+        let plain = hosts(&["http://r.example"], &["10.0.0.0/8"], "0.0.0.0:5080");
+        assert_eq!(accepted(ask(&plain, "10.0.0.1", &proto("https"))), "https://r.example 10.0.0.1");
+        assert_eq!(accepted(ask(&plain, "10.0.0.1", &proto("http"))), "http://r.example 10.0.0.1");
+        assert_eq!(accepted(ask(&plain, "11.0.0.1", &proto("https"))), "http://r.example 11.0.0.1");
+        let secure = hosts(&["https://r.example"], &["10.0.0.0/8"], "0.0.0.0:5080");
+        assert_eq!(accepted(ask(&secure, "10.0.0.1", &proto("http"))), "https://r.example 10.0.0.1");
+        assert_eq!(accepted(ask(&secure, "11.0.0.1", &[("host", "r.example")])), "https://r.example 11.0.0.1");
     }
 
     #[test]

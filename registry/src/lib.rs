@@ -11,8 +11,11 @@ mod app;
 mod background;
 pub mod body;
 mod cli;
+mod ending;
 mod error;
 pub mod hosts;
+pub mod metrics;
+mod observed;
 pub mod oci;
 pub mod open;
 pub mod operations;
@@ -24,6 +27,7 @@ pub mod server;
 mod start;
 pub mod telemetry;
 mod token;
+pub mod traces;
 
 use std::{process::ExitCode, sync::Arc};
 

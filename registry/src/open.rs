@@ -1,7 +1,10 @@
 //! Opening what the configuration names: the store's two halves, and auth over them. `serve` and every command on the store
 //! begin here.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use auth::{Auth, SealKey};
 use config::{Config, Store};
@@ -10,6 +13,8 @@ use storage::{
     backend::{Bytes, Records, local, remote::Bucket},
     format::{self, Mode, Purpose},
 };
+
+use crate::{metrics::Metrics, observed};
 
 /// The two halves of a store, and the lock that one server holds.
 #[derive(Debug)]
@@ -20,6 +25,8 @@ pub struct Opened {
     pub bytes: Arc<dyn Bytes>,
     /// Whether the store says that everything but reads is refused: it is being moved.
     pub read_only: bool,
+    /// The folder whose disk the store fills; a bucket has none.
+    folder: Option<PathBuf>,
     held: Held,
 }
 
@@ -34,7 +41,18 @@ enum Held {
 impl Opened {
     /// A store whose halves somebody else opened: in memory, or watched by a test.
     pub fn over(records: Arc<dyn Records>, bytes: Arc<dyn Bytes>) -> Self {
-        Self { records, bytes, read_only: false, held: Held::Nothing }
+        Self { records, bytes, read_only: false, folder: None, held: Held::Nothing }
+    }
+
+    /// The folder whose disk the store fills, if it is one of this machine.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// From now on every call of the store is timed and counted.
+    pub(crate) fn observe(&mut self, metrics: &Arc<Metrics>, clock: &Arc<dyn Clock>) {
+        (self.records, self.bytes) =
+            observed::store(Arc::clone(&self.records), Arc::clone(&self.bytes), metrics, clock);
     }
 
     /// Ends, with the reason, when the records have failed for good; a bucket never does.
@@ -66,22 +84,29 @@ pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<
             let opening = tokio::task::spawn_blocking(move || local::Folder::open(&path, options, clock));
             let folder = opening.await.map_err(Error::unavailable)??;
             let (records, bytes) = (folder.records.clone(), folder.bytes.clone());
-            Opened { records, bytes, read_only: false, held: Held::Folder(folder) }
+            Opened {
+                records,
+                bytes,
+                read_only: false,
+                folder: Some(folder.path().to_owned()),
+                held: Held::Folder(folder),
+            }
         }
         Store::Remote { url, records: None } => {
             let bucket = Bucket::parse(url.as_str(), std::env::vars())?;
             // Both to their end: the half that is not refused takes its probe's keys away again.
             let (records, bytes) = tokio::join!(bucket.records(), bucket.bytes());
             let (records, bytes) = (records?, bytes?);
-            Opened { records, bytes, read_only: false, held: Held::Nothing }
+            Opened { records, bytes, read_only: false, folder: None, held: Held::Nothing }
         }
         Store::Remote { url, records: Some(path) } => {
             let bucket = Bucket::parse(url.as_str(), std::env::vars())?;
-            let path = path.clone();
-            let opening = tokio::task::spawn_blocking(move || local::open_records(&path, options, clock));
+            let file = path.clone();
+            let opening = tokio::task::spawn_blocking(move || local::open_records(&file, options, clock));
             let (records, lock) = opening.await.map_err(Error::unavailable)??;
             let held = Held::RecordsFile { records: records.clone(), _lock: lock };
-            Opened { records, bytes: bucket.bytes().await?, read_only: false, held }
+            let folder = path.parent().map(Path::to_owned);
+            Opened { records, bytes: bucket.bytes().await?, read_only: false, folder, held }
         }
     };
     let mode = match store {
@@ -99,6 +124,7 @@ pub async fn auth(opened: &Opened, config: &Config, clock: Arc<dyn Clock>) -> Re
     let settings = auth::Settings {
         seal_key,
         read_only: config.server.read_only || opened.read_only,
+        bound: config.server.revocation_bound,
         ..auth::Settings::default()
     };
     Auth::open(Arc::clone(&opened.records), clock, settings).await

@@ -1,10 +1,9 @@
 //! THE WAY of a request, one screen. Every step is one call; no middleware stands elsewhere.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use auth::{Delete, Principal, Pull, Push, Refusal, Scopes, authorize};
-use config::HostName;
-use http::{HeaderValue, Method, Request, Response, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use packages::View;
 use storage::{Opener, RepositoryName, stream::ByteStream};
@@ -13,56 +12,47 @@ use tracing::Instrument;
 use crate::{
     App, api,
     body::{self, Body, Lent},
+    ending::{Ending, Known},
     error::{self, Failure},
     oci::{
         API_VERSION, Answered, Query, blob, manifest, referrer,
         route::{self, Operation, RouteError},
-        set, tag, text, upload,
+        set, tag, upload,
     },
     presented::{Authorization, challenge},
     server::{Handler, Peer},
-    telemetry, token,
+    telemetry, token, traces,
 };
 
 impl Handler for App {
     async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let id = storage::random_text(16);
         let span = telemetry::request_span(&id, request.method());
+        traces::continued(&span, request.headers());
         // Boxed: the way holds every operation's state, a waiting connection should not.
         Box::pin(way(self, request, peer, id)).instrument(span).await
     }
 }
 
-/// What the steps learn about a request, for the log line, the metrics and the challenge.
-#[derive(Default)]
-struct Known {
-    /// Its name in logs and metrics.
-    operation: Option<&'static str>,
-    credential: Option<String>,
-    client: Option<IpAddr>,
-    host: Option<(HostName, String)>,
-    warning: Option<String>,
-    /// What a challenge asks for; `Some` under `/v2`.
-    scopes: Option<Scopes>,
-}
-
 async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) -> Response<Body> {
-    let started = app.clock.elapsed();
     let (parts, body) = request.into_parts();
-    let body = Lent::new(body::incoming(body, app.limits.body_timeout));
-    let mut known = Known::default();
+    let body = Lent::new(body::incoming(body, app.limits.now().body_timeout));
+    // One event, one measurement and one span, whatever happens from here on.
+    let mut ending = Ending::new(&app, &parts, &peer, &body);
+    let known = &mut ending.known;
 
-    let outcome = answer(&app, &parts, &body, &peer, &mut known).await;
+    let outcome = answer(&app, &parts, &body, &peer, known).await;
 
-    let mut hidden = None;
     let mut response = match outcome {
         Ok(response) => response,
         Err(failure) => {
-            hidden = failure.hidden().map(telemetry::chain);
-            refuse(&app, &failure, &known, &id)
+            known.hidden = failure.hidden().map(telemetry::chain);
+            refuse(&app, &failure, known, &id)
         }
     };
-    if response.status().is_client_error() || response.status().is_server_error() {
+    let refused = response.status().is_client_error() || response.status().is_server_error();
+    // Whoever was too slow has been waited for.
+    if refused && response.status() != StatusCode::REQUEST_TIMEOUT {
         let waiting = parts.headers.contains_key(header::EXPECT);
         body.clone().drain(DRAINED, DRAIN_FOR, waiting).await;
     }
@@ -76,53 +66,12 @@ async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) 
     if known.scopes.is_some() {
         response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     }
-    set(&mut response, "x-request-id".parse::<http::HeaderName>().unwrap_or(header::WARNING), &id);
+    set(&mut response, REQUEST_ID, &id);
     if let Some(warning) = &known.warning {
         set(&mut response, header::WARNING, format!("299 - \"{warning}\""));
     }
-    measured(&app, &parts, response, &peer, known, hidden, started, &body)
-}
-
-/// One line and one measurement when the last byte of the answer has gone, or the client has.
-#[expect(clippy::too_many_arguments, reason = "everything the log line says, once")]
-fn measured(
-    app: &Arc<App>,
-    parts: &Parts,
-    response: Response<Body>,
-    peer: &Peer,
-    known: Known,
-    hidden: Option<String>,
-    started: Duration,
-    body: &Lent,
-) -> Response<Body> {
-    let app = Arc::clone(app);
-    // The answer begins when the request has been read as far as it ever will be.
-    let received = body.received();
-    let span = tracing::Span::current();
-    let status = response.status();
-    let agent = text(&parts.headers, header::USER_AGENT).map(str::to_owned);
-    let client = known.client.unwrap_or(peer.address.ip());
-    response.map(move |body| {
-        body.at_end(move |sent| {
-            let duration = app.clock.elapsed().saturating_sub(started);
-            let operation = known.operation.unwrap_or("none");
-            app.metrics.request(operation, status, duration);
-            app.metrics.received(received);
-            app.metrics.sent(sent.bytes);
-            let finished = telemetry::Finished {
-                status,
-                duration,
-                received,
-                sent: sent.bytes,
-                complete: sent.complete,
-                client,
-                user_agent: agent.as_deref(),
-                credential: known.credential.as_deref(),
-                error: hidden.as_deref(),
-            };
-            finished.log(&span);
-        })
-    })
+    ending.answered(response.status());
+    response.map(|body| body.at_end(|sent| ending.sent(sent)))
 }
 
 /// The steps, in order.
@@ -140,18 +89,21 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
             tracing::Span::current().record("operation", operation.kind().label());
         }
     }
+    let asked = app.hosts.accept(&parts.uri, &parts.headers, peer);
+    known.client = Some(asked.as_ref().map_or_else(|unlisted| unlisted.client, |host| host.client));
     if let Ok(Operation::Health | Operation::Ready) = &operation {
         // A probe knows no host name.
         return app.readiness.public(path).await.ok_or(Failure::Route(RouteError::NotFound { v2: false }));
     }
     // A host that is not ours gets no realm to send passwords to.
-    let host = app.hosts.accept(&parts.uri, &parts.headers, peer).map_err(|unlisted| {
-        known.client = Some(unlisted.client);
-        Failure::Host(unlisted.message)
-    })?;
-    known.client = Some(host.client);
+    let host = asked.map_err(|unlisted| Failure::Host(unlisted.message))?;
     known.host = Some((host.host.clone(), format!("{}://{}", host.scheme, host.host)));
 
+    let size = head_size(parts);
+    let limit = app.limits.now().header_size;
+    if size > limit {
+        return Err(Failure::Head { size, limit });
+    }
     let query = Query::parse(parts.uri.query());
     let authorization = Authorization::read(&parts.headers);
     let operation = match operation {
@@ -185,11 +137,25 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
                 span.record("account", name.account().as_str()).record("repository", name.as_str());
             }
             let who = app.auth.authenticate(authorization.presented(), host.client, name).await?;
-            known.credential = who.holder().map(auth::Holder::user);
-            known.warning = who.holder().and_then(auth::Holder::expiry_warning);
+            known.credential = who.holder().map(|holder| holder.user().to_owned());
+            let stale = who.holder().and_then(auth::Holder::stale).map(stale_warning);
+            known.warning = stale.or_else(|| who.holder().and_then(auth::Holder::expiry_warning));
             Box::pin(protocol(app, operation, &who, &query, parts, body)).await
         }
     }
+}
+
+/// What is told to a client that is served although nobody can say what has ended since.
+pub(crate) fn stale_warning(age: Duration) -> String {
+    format!("revocation state is {} s old", age.as_secs())
+}
+
+/// Bytes of a request's head but for `Authorization`, which has a limit of its own where it is verified: a token too long is a bad
+/// token, and who presents it is told to fetch another.
+fn head_size(parts: &Parts) -> usize {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = parts.headers.iter().filter(|(name, _)| *name != header::AUTHORIZATION);
+    target + headers.map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
 }
 
 /// Permit, view, operation: no arm reaches storage without a permit for its name.
@@ -323,6 +289,9 @@ fn scopes(operation: &Operation, query: &Query<'_>) -> Scopes {
 
 /// Dresses a failure, with the challenge that a 401 needs.
 fn refuse(app: &App, failure: &Failure, known: &Known, id: &str) -> Response<Body> {
+    if let Failure::Refused(refusal) = failure {
+        app.metrics.refused(error::reason(refusal));
+    }
     let host = known.host.as_ref().map_or_else(String::new, |(host, _)| host.to_string());
     let mut response = error::render(&failure.answer(&host), id);
     if let (Failure::Refused(refusal), Some(scopes), Some((_, url))) = (failure, &known.scopes, &known.host) {
@@ -342,6 +311,8 @@ fn refuse(app: &App, failure: &Failure, known: &Known, id: &str) -> Response<Bod
     response
 }
 
+/// Names the request in the answer, in the log and in the trace.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Most bytes of a refused request's body that are read, so that its client reads the answer instead of a broken connection.
 const DRAINED: u64 = 16 << 20;
 /// How long that may take.

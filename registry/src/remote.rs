@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use config::{PublicUrl, Secret};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use reqwest::{Client, redirect::Policy};
 use serde_json::Value;
 
@@ -65,27 +65,56 @@ impl Remote {
 
     /// Reads `/api/v1` + `path`.
     pub async fn get(&self, path: &str) -> Result<Value, Error> {
-        self.call(Method::GET, path, None).await
+        Ok(self.read(path).await?.0)
+    }
+
+    /// The same, and the version that `If-Match` names to change it.
+    pub async fn read(&self, path: &str) -> Result<(Value, Option<String>), Error> {
+        self.call(Method::GET, path, None, None).await
     }
 
     /// Posts a document to `/api/v1` + `path`.
     pub async fn post(&self, path: &str, document: &Value) -> Result<Value, Error> {
-        self.call(Method::POST, path, Some(document)).await
+        Ok(self.call(Method::POST, path, None, Some(document)).await?.0)
     }
 
-    async fn call(&self, method: Method, path: &str, document: Option<&Value>) -> Result<Value, Error> {
+    /// Changes or deletes what is at `/api/v1` + `path`, as it was in `version`; null where the answer says nothing.
+    pub async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        version: &str,
+        document: Option<&Value>,
+    ) -> Result<Value, Error> {
+        Ok(self.call(method, path, Some(version), document).await?.0)
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        version: Option<&str>,
+        document: Option<&Value>,
+    ) -> Result<(Value, Option<String>), Error> {
         let unreachable =
             |source: reqwest::Error| Error::Unreachable { url: self.url.clone(), source: source.without_url() };
-        let request = self.client.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(self.key.reveal());
-        let request = match document {
-            Some(document) => request.json(document),
-            None => request,
-        };
+        let mut request =
+            self.client.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(self.key.reveal());
+        if let Some(version) = version {
+            request = request.header(header::IF_MATCH, version);
+        }
+        if let Some(document) = document {
+            request = request.json(document);
+        }
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
-        let document: Option<Value> = serde_json::from_slice(&answer.bytes().await.map_err(unreachable)?).ok();
-        match document {
-            Some(document) if status.is_success() => Ok(document),
+        let version = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let bytes = answer.bytes().await.map_err(unreachable)?;
+        if status == StatusCode::NO_CONTENT {
+            return Ok((Value::Null, version));
+        }
+        match serde_json::from_slice::<Value>(&bytes).ok() {
+            Some(document) if status.is_success() => Ok((document, version)),
             Some(document) => match messages(&document) {
                 Some(message) => Err(Error::Refused { status, message }),
                 None => Err(Error::Strange { url: self.url.clone(), status }),

@@ -2,16 +2,21 @@
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use config::Config;
-use storage::{Clock, Store};
+use config::{Config, PublicUrl, Scheme};
+use storage::{
+    Clock, Store,
+    backend::local::{Disk, disk},
+};
 
 use crate::{
     App, background,
     hosts::Hosts,
+    metrics::{Metrics, family},
     open,
-    operations::{Check, Metrics, Operations, Readiness},
+    operations::{Check, Operations, Readiness},
     replica,
     server::{
+        Authority, Live,
         listen::{BindError, Listener},
         shutdown::{Drained, Tasks},
         tls,
@@ -35,6 +40,12 @@ pub enum StartError {
     /// What the store says of accounts and keys cannot be used.
     #[error(transparent)]
     Auth(#[from] auth::Error),
+    /// An account that the configuration declares cannot be used.
+    #[error(transparent)]
+    Declared(#[from] auth::NotDeclared),
+    /// The log's filter cannot be read.
+    #[error(transparent)]
+    Log(#[from] telemetry::Error),
 }
 
 /// A server that serves.
@@ -46,7 +57,9 @@ pub struct Running {
     pub operations_address: Option<SocketAddr>,
     /// What requests work on.
     pub app: Arc<App>,
-    drain_timeout: Duration,
+    // What of the configuration takes effect with a restart only.
+    started: Config,
+    certificates: Option<tls::Certificates>,
     // Held for its lock, until nothing writes any more.
     opened: open::Opened,
 }
@@ -65,8 +78,46 @@ impl Running {
 
     /// Gives the order to stop and waits until requests have ended, or the drain's deadline has passed.
     pub async fn shutdown(self) -> Drained {
-        self.app.tasks.drain(self.drain_timeout).await
+        let deadline = self.app.limits.now().drain_timeout;
+        self.app.tasks.drain(deadline).await
     }
+
+    /// Takes over what of a configuration a running server can take over, and gives the settings that are others than at the start
+    /// and need a restart. What cannot be used changes nothing.
+    pub async fn reload(&self, config: &Config) -> Result<Vec<&'static str>, StartError> {
+        telemetry::check(&config.log)?;
+        let declared = auth::Declared::check(&config.accounts)?;
+        let prepared = match (&self.certificates, &config.server.tls) {
+            (Some(certificates), Some(tls)) => {
+                let (reader, tls) = (certificates.clone(), tls.clone());
+                let prepared = tokio::task::spawn_blocking(move || reader.prepare(&tls)).await;
+                Some((certificates, prepared.map_err(storage::Error::unavailable)??))
+            }
+            _ => None,
+        };
+        Box::pin(self.app.auth.declare(&declared)).await?;
+        if let Some((certificates, prepared)) = prepared {
+            certificates.take(prepared);
+        }
+        telemetry::refilter(&config.log)?;
+        self.app.hosts.trust(config.server.trusted_proxies.clone());
+        let connections = self.started.limits.connections;
+        self.app.limits.set(config::Limits { connections, ..config.limits.clone() });
+        let began_or_ended = self.certificates.is_some() != config.server.tls.is_some();
+        let restart =
+            |setting: &&config::Setting| !setting.reload || (began_or_ended && setting.key.starts_with("tls_"));
+        Ok(self.started.differs(config).into_iter().filter(restart).map(|setting| setting.key).collect())
+    }
+}
+
+/// The names that clients use: those that were set, else those that the server's own certificate is for.
+fn public_urls(config: &Config, address: SocketAddr) -> Vec<PublicUrl> {
+    let server = &config.server;
+    if !server.public_urls.is_empty() {
+        return server.public_urls.clone();
+    }
+    let own = server.self_signed.iter().flat_map(|own| &own.hosts);
+    own.map(|host| PublicUrl::new(Scheme::Https, host.clone().or_port(address.port()))).collect()
 }
 
 /// A server on its way. Boxed, so that the whole server is compiled once, here, and not again in every program that starts one.
@@ -99,7 +150,10 @@ struct Sockets {
 impl Sockets {
     async fn bind(config: &Config) -> Result<Self, StartError> {
         Ok(Self {
-            certificates: config.server.tls.clone().map(tls::Certificates::load).transpose()?,
+            certificates: match (&config.server.tls, &config.server.self_signed) {
+                (Some(tls), None) => Some(tls::Certificates::load(tls.clone())?),
+                _ => None,
+            },
             listener: Listener::bind("listen", config.server.listen).await?,
             operations: bind_operations(config.server.operations).await?,
         })
@@ -109,12 +163,21 @@ impl Sockets {
 async fn serve(
     config: Config,
     sockets: Sockets,
-    opened: open::Opened,
+    mut opened: open::Opened,
     clock: Arc<dyn Clock>,
 ) -> Result<Running, StartError> {
-    let Sockets { certificates, listener, operations } = sockets;
+    let metrics = Arc::new(Metrics::new(&*clock));
+    opened.observe(&metrics, &clock);
+    let Sockets { mut certificates, listener, operations } = sockets;
+    if let (Some(tls), Some(own)) = (&config.server.tls, &config.server.self_signed) {
+        // Beside the data, so after the folder is known to be this server's alone.
+        let (tls, authority) = (tls.clone(), Authority::new(own, Arc::clone(&clock)));
+        let made = tokio::task::spawn_blocking(move || tls::Certificates::own(tls, authority)).await;
+        certificates = Some(made.map_err(storage::Error::unavailable)??);
+    }
     let acceptor = certificates.as_ref().map(tls::Certificates::acceptor).transpose()?;
     let auth = Arc::new(open::auth(&opened, &config, Arc::clone(&clock)).await?);
+    Box::pin(auth.declare(&auth::Declared::check(&config.accounts)?)).await?;
 
     let tasks = Tasks::new();
     let read_only = config.server.read_only || opened.read_only;
@@ -131,38 +194,40 @@ async fn serve(
         settings,
         tasks.tracker().clone(),
     );
-    let metrics = Arc::new(Metrics::new(&*clock));
-    let readiness = Arc::new(Readiness::new(Arc::clone(&clock), checks(&opened), tasks.stop().clone()));
+    watch(&metrics, &opened, certificates.as_ref(), read_only);
+    watch_auth(&metrics, &auth);
+    let readiness = Arc::new(Readiness::new(Arc::clone(&clock), checks(&opened, &auth), tasks.stop().clone()));
     let (address, operations_address) = (listener.address(), operations.as_ref().map(Listener::address));
     let app = Arc::new(App {
         store,
         auth,
         clock,
         hosts: Hosts::new(
-            config.server.public_urls.clone(),
+            public_urls(&config, address),
             config.server.trusted_proxies.clone(),
             address,
             acceptor.is_some(),
         ),
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
-        limits: config.limits.clone(),
+        limits: Arc::new(Live::new(config.limits.clone())),
         tasks: tasks.clone(),
     });
     if let Some(operations) = operations {
         let handler = Arc::new(Operations { metrics: Arc::clone(&metrics), readiness });
-        operations.serve(handler, None, config.limits.clone(), &tasks, Arc::new(Metrics::new(&*app.clock)));
+        operations.serve(handler, None, Arc::clone(&app.limits), &tasks, Arc::new(Metrics::new(&*app.clock)));
     }
     let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
     replica::announce(&tasks, records, clock, address, app.hosts.canonical(), read_only).await;
-    if let Some(certificates) = certificates {
-        certificates.keep_fresh(&tasks);
+    if let Some(certificates) = &certificates {
+        certificates.clone().keep_fresh(&tasks);
     }
+    background::follow(&tasks, &app.auth);
     if !read_only {
-        background::start(&tasks, &app.auth);
+        background::start(&tasks, &app.auth, &app.store);
     }
-    listener.serve(Arc::clone(&app), acceptor, config.limits.clone(), &tasks, metrics);
-    Ok(Running { address, operations_address, app, drain_timeout: config.limits.drain_timeout, opened })
+    listener.serve(Arc::clone(&app), acceptor, Arc::clone(&app.limits), &tasks, metrics);
+    Ok(Running { address, operations_address, app, started: config, certificates, opened })
 }
 
 /// The default address is for convenience: if somebody has it, that is said and the server goes on without.
@@ -183,13 +248,66 @@ async fn bind_operations(wanted: config::Operations) -> Result<Option<Listener>,
     }
 }
 
-fn checks(opened: &open::Opened) -> Vec<(&'static str, Check)> {
+/// The numbers that are read when they are asked for.
+fn watch(metrics: &Metrics, opened: &open::Opened, certificates: Option<&tls::Certificates>, read_only: bool) {
+    metrics.watch(family::READ_ONLY, move || vec![(String::new(), u8::from(read_only).to_string())]);
+    if let Some(folder) = opened.folder() {
+        for (name, read) in [
+            (family::DISK_FREE, (|disk| disk.free) as fn(Disk) -> u64),
+            (family::DISK_SIZE, |disk| disk.size),
+            (family::DISK_RESERVE, |disk| disk.reserve),
+        ] {
+            let folder = folder.to_owned();
+            metrics.watch(name, move || {
+                disk(&folder).map(|disk| (String::new(), read(disk).to_string())).into_iter().collect()
+            });
+        }
+    }
+    if let Some(certificates) = certificates.cloned() {
+        metrics.watch(family::CERTIFICATE_END, move || {
+            let label = |(name, end): (String, i64)| (format!("name=\"{name}\""), end.to_string());
+            certificates.ends().into_iter().map(label).collect()
+        });
+    }
+}
+
+/// What is known of ended rights, and what is held in memory because nothing speaks against it.
+fn watch_auth(metrics: &Metrics, auth: &Arc<auth::Auth>) {
+    let alone = |number: String| vec![(String::new(), number)];
+    let log = Arc::clone(auth);
+    metrics.watch(family::AUTHLOG_AGE, move || {
+        log.log_age().map(|age| alone(format!("{:.3}", age.as_secs_f64()))).unwrap_or_default()
+    });
+    let decisions = Arc::clone(auth);
+    metrics.watch(family::STALE_DECISIONS, move || alone(decisions.stale_decisions().to_string()));
+    let caches = Arc::clone(auth);
+    metrics.watch(family::AUTH_CACHE, move || {
+        caches.cached_bytes().map(|(cache, bytes)| (format!("cache=\"{cache}\""), bytes.to_string())).into()
+    });
+}
+
+/// From here on a balancer does better to ask another replica.
+const AUTHLOG_OLD: Duration = Duration::from_secs(3);
+
+fn checks(opened: &open::Opened, auth: &Arc<auth::Auth>) -> Vec<(&'static str, Check)> {
     let records = Arc::clone(&opened.records);
     let store: Check = Box::new(move || {
         let records = Arc::clone(&records);
-        Box::pin(async move { records.health().await.map_err(|error| telemetry::chain(&error)) })
+        Box::pin(
+            async move { records.health().await.map(|()| "ok".to_owned()).map_err(|error| telemetry::chain(&error)) },
+        )
     });
-    vec![("store", store)]
+    let auth = Arc::clone(auth);
+    let authlog: Check = Box::new(move || {
+        let bound = auth.bound().as_secs_f64();
+        let outcome = match auth.log_age() {
+            Some(age) if age < AUTHLOG_OLD => Ok(format!("ok; an ended right is refused within {bound} s")),
+            Some(age) => Err(format!("last read {} s ago; after {bound} s requests are refused", age.as_secs())),
+            None => Err("not read yet".to_owned()),
+        };
+        Box::pin(std::future::ready(outcome))
+    });
+    vec![("store", store), ("authlog", authlog)]
 }
 
 #[cfg(test)]

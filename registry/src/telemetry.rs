@@ -1,20 +1,35 @@
-//! The log: one span a request, one event at its end, on stderr.
-//!
-//! | field | meaning |
-//! | --- | --- |
-//! | `id`, `method`, `operation`, `account`, `repository` | the span `request`; the last three as soon as they are known |
-//! | `status`, `duration_ms` | the answer, and the time from the request's head to the last byte of the answer |
-//! | `request_size_bytes`, `response_size_bytes` | bytes of the bodies that went over the wire |
-//! | `complete` | false when the client left before the last byte |
-//! | `client_address`, `user_agent`, `credential` | who asked; a credential by its id, never by its secret |
-//! | `error` | for 5xx, the chain of causes that the client is not shown |
+//! The log: one span a request, one event at its end, on stderr. [`FIELDS`] is the list of what an event may say.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::OnceLock, time::Duration};
 
 use config::{Log, LogFormat};
 use http::{Method, StatusCode};
 use tracing::{Span, field::Empty};
-use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, Registry, filter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
+
+use crate::traces::{self, Traces};
+
+/// The fields of a request's event, and their meaning; those of the span first.
+pub const FIELDS: &[(&str, &str)] = &[
+    ("id", "names the request; the client has it as `X-Request-Id`"),
+    ("method", "the request's method"),
+    ("operation", "what was asked for, from a closed list: `blob_get`, `manifest_put`, `account_list`, …"),
+    ("account", "the account whose repository was asked for"),
+    ("repository", "the repository, account included"),
+    ("status", "the answer's status; 499: the client left before it was answered"),
+    ("duration_ms", "from the head of the request to the last byte of the answer"),
+    ("request_size_bytes", "bytes of the request's body that arrived"),
+    ("response_size_bytes", "bytes of the answer's body that were sent"),
+    ("complete", "false when the client left, or the store failed, before the last byte"),
+    ("client_address", "who asked; behind a trusted proxy the client that it names"),
+    ("user_agent", "the client's `User-Agent`"),
+    ("credential", "the credential or key that was presented and found good, by its id"),
+    ("error", "for 5xx, what went wrong with its causes, which the client is not told"),
+];
+/// How many of [`FIELDS`] belong to the span.
+pub const SPAN_FIELDS: usize = 5;
 
 /// A filter that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -27,18 +42,47 @@ pub fn check(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// Starts the log. A process that has one already keeps it.
-pub fn init(log: &Log) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&log.filter)?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE).with_writer(std::io::stderr);
-    // The error says that there is a log already: several servers of one test process share it.
-    let _ = match log.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+/// Starts the log, and the traces beside it. A process that has a log already keeps it.
+pub fn init(log: &Log, traces: Option<&Traces>) -> Result<(), Error> {
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&log.filter)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
     };
+    let spans = traces.map(|traces| {
+        let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer());
+        let layer = layer.with_location(false).with_threads(false).with_target(false).with_tracked_inactivity(false);
+        layer.with_filter(filter::filter_fn(|of| of.is_span() && (of.name() == REQUEST || of.target() == STORE)))
+    });
+    // An error says that there is a log already: several servers of one test process share it.
+    if tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init().is_ok() {
+        let _ = FILTER.set(handle);
+    }
     Ok(())
 }
+
+/// The filter of this process's log, which is one for the process like the log itself.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Logs these events from now on.
+pub fn refilter(log: &Log) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&log.filter)?;
+    if let Some(Err(error)) = FILTER.get().map(|handle| handle.reload(filter)) {
+        tracing::warn!(%error, "the log's filter stays as it was");
+    }
+    Ok(())
+}
+
+/// The name of a request's span.
+pub(crate) const REQUEST: &str = "request";
+/// The target of the spans of the store's calls.
+pub(crate) const STORE: &str = "hythe::store";
+/// The status of a request whose client left before it was answered, by nginx's custom.
+pub(crate) const CLIENT_LEFT: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};
 
 /// The span of one request. `operation`, `account` and `repository` are recorded when the steps of the way know them.
 pub fn request_span(id: &str, method: &Method) -> Span {
@@ -96,6 +140,19 @@ impl Finished<'_> {
         } else {
             event!(tracing::Level::INFO);
         }
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX).into();
+        traces::ended(
+            span,
+            [
+                ("http.response.status_code", Some(i64::from(status).into())),
+                ("http.request.body.size", Some(signed(self.received))),
+                ("http.response.body.size", Some(signed(self.sent))),
+                ("client.address", Some(self.client.to_string().into())),
+                ("user_agent.original", self.user_agent.map(|agent| agent.to_owned().into())),
+                ("credential", self.credential.map(|credential| credential.to_owned().into())),
+                ("error", self.error.map(|error| error.to_owned().into())),
+            ],
+        );
     }
 }
 
@@ -128,6 +185,6 @@ mod tests {
     #[test]
     fn a_bad_filter_is_an_error_with_the_way_out() {
         let log = Log { filter: "hyper=loud".to_owned(), format: LogFormat::Text };
-        assert!(init(&log).unwrap_err().to_string().ends_with("or target=level directives"));
+        assert!(init(&log, None).unwrap_err().to_string().ends_with("or target=level directives"));
     }
 }

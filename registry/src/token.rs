@@ -1,5 +1,7 @@
 //! `/token` and the keys it signs with: forms and headers in, `auth`'s token out (distribution, "Token Authentication"; RFC 6749).
 
+use std::time::Duration;
+
 use auth::{IssuedToken, Presented, RefreshToken, Refusal, TokenRefusal, TokenRequest, WRONG};
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serde_json::json;
@@ -9,14 +11,17 @@ use zeroize::Zeroizing;
 use crate::{
     App,
     body::{self, Body},
-    error::{Code, Failure},
+    error::{Code, Failure, say_why},
     hosts::Accepted,
     oci::{Answered, Query, set, text},
+    pipeline::stale_warning,
     presented::Authorization,
 };
 
 /// Largest form in bytes.
 const FORM_LIMIT: usize = 64 << 10;
+/// How long a form may take as a whole: it is one packet, and whoever sends it has not said yet who they are.
+const FORM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `GET /token`: Basic, and the scopes in the query.
 pub(crate) async fn get(app: &App, query: &Query<'_>, authorization: &Authorization, host: &Accepted) -> Answered {
@@ -50,7 +55,7 @@ pub(crate) async fn post(
             "the body must be application/x-www-form-urlencoded",
         ));
     }
-    let form = body::collect(body, FORM_LIMIT, "a token request").await?;
+    let form = body::collect_within(FORM_PATIENCE, body, FORM_LIMIT, "a token request").await?;
     let form = Zeroizing::new(form.to_vec());
     let form = Query::parse(std::str::from_utf8(&form).ok());
     let refresh = form.first("refresh_token");
@@ -103,8 +108,9 @@ fn request<'a>(
 }
 
 async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: bool) -> Answered {
+    let anonymous = matches!(request.presented, Presented::None) && request.refresh_token.is_none();
     match app.auth.issue(request, host.client).await {
-        Ok(IssuedToken { token, expires_in, scope }) => {
+        Ok(IssuedToken { token, expires_in, scope, stale }) => {
             // `issued_at` is left out: docker would count from it with its own clock.
             let document = json!({
                 "token": token,
@@ -114,6 +120,9 @@ async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: boo
             });
             let mut response = Response::new(Body::full(document.to_string()));
             never_stored(&mut response);
+            if let Some(age) = stale {
+                set(&mut response, header::WARNING, format!("299 - \"{}\"", stale_warning(age)));
+            }
             Ok(response)
         }
         Err(TokenRefusal::UnknownService) => {
@@ -121,7 +130,12 @@ async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: boo
             Err(Failure::Bad(Code::Unsupported, text))
         }
         Err(TokenRefusal::Refused(refusal @ (Refusal::Unauthenticated(_) | Refusal::InvalidToken))) => {
-            Ok(wrong(&refusal, host, form))
+            let mut response = wrong(&refusal, host, form);
+            if anonymous {
+                // The body stays the one that every wrong caller reads.
+                say_why(&mut response, "no user name and password were sent");
+            }
+            Ok(response)
         }
         Err(TokenRefusal::Refused(refusal)) => Err(refusal.into()),
     }
@@ -136,10 +150,11 @@ fn wrong(refusal: &Refusal, host: &Accepted, form: bool) -> Response<Body> {
     let mut document = json!({ "errors": [{ "code": Code::Unauthorized.as_str(), "message": message }] });
     if let (true, Some(fields)) = (form, document.as_object_mut()) {
         fields.insert("error".into(), "invalid_grant".into());
-        fields.insert("error_description".into(), message.into());
+        fields.insert("error_description".into(), message.as_str().into());
     }
     let mut response = Response::new(Body::full(document.to_string()));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
+    say_why(&mut response, &message);
     never_stored(&mut response);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Hythe\""));
     response
@@ -154,6 +169,7 @@ fn oauth(status: StatusCode, error: &str, message: &str) -> Response<Body> {
     });
     let mut response = Response::new(Body::full(document.to_string()));
     *response.status_mut() = status;
+    say_why(&mut response, message);
     never_stored(&mut response);
     response
 }

@@ -61,7 +61,7 @@ pub async fn delete(store: &Store, target: &Deletable, digest: &Digest) -> Resul
     store.detached(async move { delete_now(&work, &target, &digest).await }).await
 }
 
-async fn delete_now(store: &Store, target: &Deletable, digest: &Digest) -> Result<(), Error> {
+pub(crate) async fn delete_now(store: &Store, target: &Deletable, digest: &Digest) -> Result<(), Error> {
     let repository = target.repository();
     let key = key::member(repository, digest);
     loop {

@@ -79,6 +79,12 @@ pub enum Error {
     /// Compare-and-swap lost: somebody else changed the record, or it exists already.
     #[error("changed by somebody else meanwhile")]
     Conflict,
+    /// The record is no longer what the caller saw.
+    #[error("changed by somebody else meanwhile: read it again")]
+    Stale {
+        /// How often it has been written: what the caller has to have seen.
+        rev: u64,
+    },
     /// The store cannot be used now: away, of a newer layout, or too contended.
     #[error("the store is not available")]
     Unavailable(#[source] Source),

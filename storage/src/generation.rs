@@ -45,3 +45,12 @@ pub(crate) async fn page(store: &Store, after: Option<&str>) -> Result<(Vec<Acco
     }
     Ok((accounts, next))
 }
+
+/// The account of a generation, while it lives.
+pub(crate) async fn living(store: &Store, generation: Generation) -> Result<Option<Account>, Error> {
+    let found = record::read::<GenerationRecord>(store.records(), &key::generation(&generation)).await?;
+    let living = found.map(|found| found.value).filter(|found| found.state == GenerationState::Live);
+    #[expect(clippy::disallowed_methods, reason = "the generation itself was read")]
+    let account = living.map(|found| Account::new(found.name, generation));
+    Ok(account)
+}

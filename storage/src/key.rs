@@ -13,6 +13,7 @@
 //! | `auth/<G>/key\|cred\|trust\|count/<ID>`, `auth/<G>/public` | record | `auth`'s |
 //! | `audit/<G>/<day>/<replica>-<seq>` | plain | an audit batch |
 //! | `t/<G>/c/<R!>` | record | repository: created, settings, `deleting` |
+//! | `t/<G>/n/<R!>` | plain | what was pushed to R last: kind and time, advice only |
 //! | `t/<G>/r/<R!>/t/<tag>` | record | tag |
 //! | `t/<G>/r/<R!>/m/<M>` | record | manifest: header line and exact bytes |
 //! | `t/<G>/r/<R!>/i/<M>.<nonce>` | plain | pending: the references of a manifest in flight |
@@ -28,6 +29,7 @@
 //! | `t/<G>/u/<id>` | record | upload session; `u/<id>.tail.<rev>.<k>` (plain) its unwritten bytes |
 //! | `z/<hour>/<G>/<R!>` | plain | R had garbage-making work in this hour |
 //! | `x/<hour>/<G>/<X>` | plain | trash intent |
+//! | `w/<kind>/<hour>/<G>/<id>` | plain | somebody must finish this; for a deletion `id` is `R!` |
 //!
 //! Two families, two types: a [`RecordKey`] is moved by compare-and-swap only, a [`PlainKey`] is unique or idempotent and is
 //! put and deleted blindly. The wrong call does not compile.
@@ -75,6 +77,11 @@ impl Prefix {
     pub fn plain(&self, name: &str) -> PlainKey {
         PlainKey(format!("{}{name}", self.0))
     }
+}
+
+/// The repositories of an account whose path begins with `start`, whatever follows; the names of its page lack `start`.
+pub fn repositories_from(account: &Account, start: &str) -> Prefix {
+    Prefix(format!("t/{}/c/{}", account.generation(), bang(start)))
 }
 
 /// Where the bytes of a blob lie: a generation and a random id that is never used again.
@@ -193,6 +200,8 @@ keys! {
     RecordKey repository_record(r: &Repository) = "t/{}/c/{}", r.account().generation(), bang(r.name().path());
     /// The repositories of an account.
     Prefix repositories(account: &Account) = "t/{}/c/", account.generation();
+    /// What was pushed to a repository last.
+    PlainKey news(r: &Repository) = "t/{}/n/{}", r.account().generation(), bang(r.name().path());
     /// A tag.
     RecordKey tag(r: &Repository, tag: &Tag) = "{}/t/{tag}", repository(r);
     /// The tags of a repository.
@@ -217,6 +226,12 @@ keys! {
     Prefix referrers(r: &Repository, subject: &Digest) = "{}/f/{}/", repository(r), subject.dashed();
     /// The pins of one manifest.
     Prefix pins_of(r: &Repository, m: &Digest) = "{}/p/{}/", repository(r), m.dashed();
+    /// The marks of all tags of a repository, by manifest.
+    Prefix tagged_all(r: &Repository) = "{}/y/", repository(r);
+    /// The referrers of all subjects of a repository.
+    Prefix referrers_all(r: &Repository) = "{}/f/", repository(r);
+    /// The days of last pulls in a repository.
+    Prefix last_pulls(r: &Repository) = "{}/l/", repository(r);
     /// Every pin of a repository.
     Prefix pins(r: &Repository) = "{}/p/", repository(r);
     /// Day of the last pull of a manifest.
@@ -245,6 +260,10 @@ keys! {
     PlainKey upload_tail(account: &Account, id: &str, rev: u64, piece: usize) = "t/{}/u/{id}.tail.{rev}.{piece}", account.generation();
     /// Mark: the repository had garbage-making work in this hour.
     PlainKey dirty(at: Time, r: &Repository) = "z/{}/{}/{}", hour(at), r.account().generation(), bang(r.name().path());
+    /// A repository is to be deleted.
+    PlainKey repository_deletion(at: Time, r: &Repository) = "w/delete/{}/{}/{}", hour(at), r.account().generation(), bang(r.name().path());
+    /// The repositories to be deleted, by the hour of the order.
+    Prefix repository_deletions() = "w/delete/";
     /// Trash intent for X.
     PlainKey trash(at: Time, x: &DataId) = "x/{}/{}/{}", hour(at), x.generation(), x.id();
 }

@@ -29,6 +29,7 @@ mod store;
 pub mod stream;
 pub mod tag;
 pub mod upload;
+pub mod usage;
 pub mod verify;
 
 pub use clock::{Clock, Time};

@@ -186,6 +186,18 @@ pub async fn update_with<T: Serialize>(
     Ok(())
 }
 
+/// Removes a record, whatever it says.
+pub(crate) async fn remove(records: &dyn Records, key: &RecordKey) -> Result<(), Error> {
+    for _ in 0..MODIFY_ATTEMPTS {
+        let Some(found) = records.get(key).await? else { return Ok(()) };
+        match records.remove(key, &found.version).await {
+            Err(Error::Conflict) => {}
+            other => return other,
+        }
+    }
+    Err(Error::unavailable(format!("record {key} is changed by too many at once")))
+}
+
 /// How often [`modify`] tries again when others change the record at the same time.
 const MODIFY_ATTEMPTS: usize = 16;
 

@@ -1,12 +1,23 @@
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::{
     Clock, Error, Repository, Time, UploadKeys,
     backend::{Bytes, Claim, Records},
     key,
+    repository::Kind,
     stream::Pool,
 };
 
@@ -53,6 +64,11 @@ struct Inner {
     dirty: Mutex<HashMap<String, Time>>,
     /// Repositories seen to exist and not to be deleted, and when.
     known: Mutex<HashMap<Repository, Duration>>,
+    /// What this process has written down of last pushes, and when.
+    news: Mutex<HashMap<Repository, (Kind, Duration)>>,
+    /// Rung when this process has left work in a queue.
+    bell: Notify,
+    woken: AtomicBool,
 }
 
 /// Entries of a bounded table before it is emptied: both tables only save requests.
@@ -83,6 +99,9 @@ impl Store {
             tracker,
             dirty: Mutex::default(),
             known: Mutex::default(),
+            news: Mutex::default(),
+            bell: Notify::new(),
+            woken: AtomicBool::new(false),
         }))
     }
 
@@ -137,7 +156,7 @@ impl Store {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        self.0.tracker.spawn(work).await.map_err(Error::unknown)?
+        self.0.tracker.spawn(work.in_current_span()).await.map_err(Error::unknown)?
     }
 
     /// Runs what nobody waits for: loss is harmless, shutdown still awaits it.
@@ -188,6 +207,48 @@ impl Store {
             }
         }
         known.insert(repository.clone(), now);
+    }
+}
+
+impl Store {
+    /// Forgets that `repository` was seen.
+    pub(crate) fn unseen(&self, repository: &Repository) {
+        self.0.known.lock().remove(repository);
+    }
+
+    /// Whether the last push to a repository is to be written down: it is of another kind than this process wrote last, or that
+    /// was longer ago than `every`.
+    pub(crate) fn news(&self, repository: &Repository, kind: Kind, every: Duration) -> bool {
+        let now = self.elapsed();
+        let mut news = self.0.news.lock();
+        let told = |&(before, at): &(Kind, Duration)| before == kind && now.saturating_sub(at) < every;
+        if news.get(repository).is_some_and(told) {
+            return false;
+        }
+        if news.len() >= TABLE_LIMIT {
+            news.clear();
+        }
+        news.insert(repository.clone(), (kind, now));
+        true
+    }
+
+    /// Says that a queue has work.
+    pub(crate) fn wake(&self) {
+        self.0.woken.store(true, Ordering::Release);
+        self.0.bell.notify_one();
+    }
+
+    pub(crate) fn stay_woken(&self) {
+        self.0.woken.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn take_woken(&self) -> bool {
+        self.0.woken.swap(false, Ordering::AcqRel)
+    }
+
+    /// Ends when this process has left work in a queue, for whoever sees to queues.
+    pub async fn woken(&self) {
+        self.0.bell.notified().await;
     }
 }
 

@@ -46,6 +46,9 @@ pub(crate) async fn set(store: &Store, target: &Writable, tag: &Tag, to: &TagRec
         let moved = match record::read::<TagRecord>(store.records(), &key).await? {
             None => record::create(store.records(), &key, to.clone()).await.map(|_| ()),
             Some(mut present) => {
+                if present.value.digest != to.digest {
+                    repository::movable(store, repository, tag).await?;
+                }
                 present.value = to.clone();
                 record::update(store.records(), &key, &mut present).await
             }
@@ -63,20 +66,29 @@ fn fallback_subject(tag: &Tag) -> Option<Digest> {
     Digest::from_dashed(tag.as_str()).ok()
 }
 
-/// Removes a tag; its manifest stays (end-9).
+/// Removes a tag; its manifest stays (end-9). [`Error::Immutable`] if the repository's settings keep it.
 pub async fn delete(store: &Store, target: &Deletable, tag: &Tag) -> Result<(), Error> {
+    delete_seen(store, target, tag, None).await
+}
+
+/// The same, if the tag still points at `seen`; [`Error::Conflict`] if it points elsewhere.
+pub async fn delete_seen(store: &Store, target: &Deletable, tag: &Tag, seen: Option<&Digest>) -> Result<(), Error> {
     store.writable()?;
-    let (work, target, tag) = (store.clone(), target.clone(), tag.clone());
+    let (work, target, tag, seen) = (store.clone(), target.clone(), tag.clone(), seen.cloned());
     store
         .detached(async move {
             let repository = target.repository();
             work.mark_dirty(repository).await?;
             let key = key::tag(repository, &tag);
             for _ in 0..ATTEMPTS {
-                let Some(found) = work.records().get(&key).await? else {
+                let Some(found) = record::read::<TagRecord>(work.records(), &key).await? else {
                     return Err(repository::absent(&work, repository, Error::NoManifest).await);
                 };
-                match work.records().remove(&key, &found.version).await {
+                if seen.as_ref().is_some_and(|seen| found.value.digest != *seen) {
+                    return Err(Error::Conflict);
+                }
+                repository::movable(&work, repository, &tag).await?;
+                match work.records().remove(&key, found.version()).await {
                     Err(Error::Conflict) => {}
                     other => return other,
                 }
@@ -100,6 +112,63 @@ pub(crate) async fn remove_if(store: &Store, target: &Deletable, tag: &Tag, dige
         }
     }
     Err(Error::unavailable("a tag is moved by too many at once"))
+}
+
+/// A tag that points at `digest` and is immutable, if there is one.
+pub(crate) async fn kept(store: &Store, repository: &crate::Repository, digest: &Digest) -> Result<Option<Tag>, Error> {
+    const PAGE: usize = 1000;
+    let Some(settings) = repository::immutable(store, repository).await? else { return Ok(None) };
+    let (marks, mut after) = (key::tagged_of(repository, digest), None::<String>);
+    loop {
+        let entries = store.records().page(&marks, after.as_deref(), PAGE).await?;
+        for entry in &entries {
+            let Ok(tag) = entry.name.parse::<Tag>() else { continue };
+            if !settings.holds(&tag) {
+                continue;
+            }
+            let found = record::read::<TagRecord>(store.records(), &key::tag(repository, &tag)).await?;
+            if found.is_some_and(|found| found.value.digest == *digest) {
+                return Ok(Some(tag));
+            }
+        }
+        if entries.len() < PAGE {
+            return Ok(None);
+        }
+        after = entries.last().map(|entry| entry.name.clone());
+    }
+}
+
+/// A page of tags and what they point at.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The tags, in byte order.
+    pub tags: Vec<(Tag, TagRecord)>,
+    /// What `after` is for the next page; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// At most `limit` tags after `after` with their records: one list and one read a row.
+pub async fn list(store: &Store, source: &Readable, after: Option<&str>, limit: usize) -> Result<Listed, Error> {
+    const AT_ONCE: usize = 16;
+    let (repository, limit) = (source.repository(), limit.max(1));
+    let prefix = key::tags(repository);
+    let entries = store.records().page(&prefix, after, limit).await?;
+    if entries.is_empty() && !repository::exists(store, repository).await? {
+        return Err(Error::NoRepository);
+    }
+    let next = entries.last().filter(|_| entries.len() == limit).map(|entry| entry.name.clone());
+    let mut tags = Vec::new();
+    for some in entries.chunks(AT_ONCE) {
+        let keys: Vec<_> = some.iter().map(|entry| prefix.record(&entry.name)).collect();
+        let reads = keys.iter().map(|key| record::read::<TagRecord>(store.records(), key));
+        for (entry, found) in some.iter().zip(futures::future::join_all(reads).await) {
+            // What vanished between list and read is left out.
+            if let (Ok(tag), Some(found)) = (entry.name.parse(), found?) {
+                tags.push((tag, found.value));
+            }
+        }
+    }
+    Ok(Listed { tags, next })
 }
 
 /// A page of tags.

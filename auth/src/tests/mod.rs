@@ -2,6 +2,7 @@
 
 mod account;
 mod decide;
+mod declared;
 mod login;
 mod mint;
 mod render;
@@ -13,7 +14,7 @@ mod upkeep;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use chrono::DateTime;
-use storage::{AccountName, Opener, RepositoryName, backend::memory::MemoryRecords, clock::ManualClock};
+use storage::{AccountName, Clock as _, Opener, RepositoryName, backend::memory::MemoryRecords, clock::ManualClock};
 
 use crate::*;
 

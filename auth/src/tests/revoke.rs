@@ -86,6 +86,28 @@ async fn revocations_of_one_account_are_limited() {
     revoke().await.unwrap();
 }
 
+/// An installer's key, which may be a customer's, cannot use up what a leak of the vendor's needs.
+#[tokio::test]
+async fn who_may_not_revoke_takes_nothing_from_the_limit() {
+    let world = World::new().await;
+    let (_, owner) = world.owner("acme").await;
+    let new = NewKey { role: Role::Installer, repositories: vec!["acme/**".into()], ..NewKey::default() };
+    let (_, installer) = world.key("acme", new).await;
+    let minted = world.mint(&owner, "acme", pull()).await;
+    let acme = name("acme");
+    for _ in 0..10 {
+        let refused = world.auth.revoke_credential(&installer, &acme, &minted.credential.id).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::Denied(_)))), "{refused:?}");
+        let absent = world.auth.revoke_credential(&owner, &acme, &Id::operator()).await;
+        assert!(matches!(absent, Err(Error::NotFound { .. })), "{absent:?}");
+        let absent = world.auth.revoke_key(&owner, &acme, &Id::operator()).await;
+        assert!(matches!(absent, Err(Error::NotFound { .. })), "{absent:?}");
+    }
+    for _ in 0..5 {
+        world.auth.revoke_credential(&owner, &acme, &minted.credential.id).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn roles_revoke_what_the_table_says() {
     let world = World::new().await;

@@ -16,25 +16,40 @@ async fn of_role(world: &World, role: Role) -> Actor {
 }
 
 /// The columns: list and keep accounts; read and change one; read and set what is public; read, make and end keys; read, mint
-/// and end credentials.
+/// and end credentials; read and change repositories, delete in them; read the usage of one account and of all.
 #[tokio::test]
 async fn every_actor_has_the_rights_of_its_role_and_no_other() {
     let world = World::new().await;
     let operator = Actor::OperatorKey { id: Id::operator() };
     let at = |actor: &Actor, account: &str| rights(&world.auth, actor, account);
-    assert_eq!(at(&Actor::Store, "acme"), "yyyyyyyyyyyy");
-    assert_eq!(at(&operator, "acme"), "yyyynnnnnnnn");
+    assert_eq!(at(&Actor::Store, "acme"), "yyyyyyyyyyyyyyyyy");
+    assert_eq!(at(&operator, "acme"), "yyyynnnnnnnnnnnyy");
     for (role, expected) in [
-        (Role::Owner, "nnyyyyyyyyyy"),
-        (Role::Publisher, "nnynynnnnyyy"),
-        (Role::Installer, "nnnnnnnnnnyy"),
-        (Role::Viewer, "nnynynynnynn"),
+        (Role::Owner, "nnyyyyyyyyyyyyyyn"),
+        (Role::Publisher, "nnynynnnnyyyynnyn"),
+        (Role::Installer, "nnnnnnnnnnyynnnnn"),
+        (Role::Viewer, "nnynynynnynnynnyn"),
     ] {
         let actor = of_role(&world, role).await;
         assert_eq!(at(&actor, "acme"), expected, "{role:?}");
         for elsewhere in ["beta", "nothing", "Not A Name"] {
-            assert_eq!(at(&actor, elsewhere), "nnnnnnnnnnnn", "{role:?} in {elsewhere}");
+            assert_eq!(at(&actor, elsewhere), "nnnnnnnnnnnnnnnnn", "{role:?} in {elsewhere}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_deletes_if_its_key_says_so_and_usage_is_for_keys_that_reach_all() {
+    let world = World::new().await;
+    let key = |delete, patterns: &[&str]| NewKey {
+        role: Role::Publisher,
+        delete,
+        repositories: patterns.iter().map(|&pattern| pattern.into()).collect(),
+        ..NewKey::default()
+    };
+    for (new, expected) in [(key(true, &[]), "nnynynnnnyyyynyyn"), (key(false, &["acme/web/*"]), "nnynynnnnyyyynnnn")] {
+        let actor = world.key("acme", new).await.1;
+        assert_eq!(rights(&world.auth, &actor, "acme"), expected);
     }
 }
 
@@ -44,7 +59,7 @@ async fn a_retired_key_reads_and_ends_rights_and_does_nothing_else() {
     let made = world.auth.create_key(&Actor::Store, &name("acme"), &NewKey::default()).await.unwrap();
     world.auth.retire_key(&Actor::Store, &name("acme"), &made.id).await.unwrap();
     let retired = world.auth.authenticate_api(Some(made.key.unwrap().reveal()), HERE).await.unwrap();
-    assert_eq!(rights(&world.auth, &retired, "acme"), "nnynynynyyny");
+    assert_eq!(rights(&world.auth, &retired, "acme"), "nnynynynyynyynnyn");
 }
 
 #[tokio::test]
@@ -55,14 +70,14 @@ async fn a_read_only_account_is_not_changed_while_mints_and_revocations_go_on() 
     let change = AccountChange { state: Some(AccountState::ReadOnly), ..AccountChange::default() };
     world.auth.change_account(&Actor::Store, &name("acme"), &change, None).await.unwrap();
     let owner = world.auth.authenticate_api(Some(secret.reveal()), HERE).await.unwrap();
-    assert_eq!(rights(&world.auth, &owner, "acme"), "nnyfyfyfyyyy");
+    assert_eq!(rights(&world.auth, &owner, "acme"), "nnyfyfyfyyyyyffyn");
     let operator = Actor::OperatorKey { id: Id::operator() };
-    assert_eq!(rights(&world.auth, &operator, "acme"), "yyyynnnnnnnn", "who froze it thaws it");
+    assert_eq!(rights(&world.auth, &operator, "acme"), "yyyynnnnnnnnnnnyy", "who froze it thaws it");
 
     let frozen = world.sibling(Settings { read_only: true, ..settings() }).await.unwrap();
     let owner = frozen.authenticate_api(Some(secret.reveal()), HERE).await.unwrap();
-    assert_eq!(rights(&frozen, &owner, "acme"), "nnyfyfyfyyyy");
-    assert_eq!(rights(&frozen, &operator, "acme"), "yfyfnnnnnnnn");
+    assert_eq!(rights(&frozen, &owner, "acme"), "nnyfyfyfyyyyyffyn");
+    assert_eq!(rights(&frozen, &operator, "acme"), "yfyfnnnnnnnnnnnyy");
 }
 
 #[tokio::test]

@@ -220,7 +220,7 @@ async fn every_way_to_twist_a_token_is_invalid() {
 
 #[test]
 fn no_single_change_of_a_token_verifies() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (world, token) = runtime.block_on(async {
         let world = World::new().await;
         let minted = pusher(&world).await;

@@ -152,3 +152,82 @@ fn an_address_counts_as_a_network_of_one() {
     let config = load(&Sources::isolated().set("trusted_proxy", "10.1.2.3")).unwrap();
     assert_eq!(config.server.trusted_proxies, ["10.1.2.3/32".parse().unwrap()]);
 }
+
+#[test]
+fn declared_accounts_are_read_with_their_lines() {
+    let text = "
+listen = '127.0.0.1:1'
+[[accounts]]
+name = 'acme'
+gen = '0k3v9x0a2m4p'
+public = ['acme/open/*']
+max_ttl_pull = '7d'
+keys = [{id = '0k3v9x0a2m4p6r1t', hash = 'ab', expires = 2027-01-31}]
+
+[[accounts]]
+name = 'beta'
+gen = '1k3v9x0a2m4p'
+[[accounts.keys]]
+id = '1k3v9x0a2m4p6r1t'
+hash = 'cd'
+role = 'publisher'
+delete = true
+repositories = ['beta/web/**']
+";
+    let file = File::new("accounts", text);
+    let config = load(&Sources::isolated().file(&file.0)).unwrap();
+    let [acme, beta] = &config.accounts[..] else { panic!("{:?}", config.accounts) };
+    assert_eq!((acme.name.as_str(), acme.generation.as_str()), ("acme", "0k3v9x0a2m4p"));
+    assert!(acme.origin.to_string().ends_with(" line 4"), "{}", acme.origin);
+    assert_eq!(acme.public.as_deref(), Some(&["acme/open/*".to_owned()][..]));
+    assert_eq!((acme.max_ttl_pull.as_deref(), acme.display.as_deref()), (Some("7d"), None));
+    assert_eq!(acme.keys[0].expires.as_deref(), Some("2027-01-31"));
+    assert!(!acme.keys[0].delete && acme.keys[0].role.is_none());
+    assert!(beta.keys[0].delete && beta.keys[0].origin.to_string().ends_with(" line 14"), "{:?}", beta.keys);
+    let shown = config.effective.iter().find(|e| e.key == "accounts").unwrap();
+    assert_eq!(shown.value, "acme,beta");
+}
+
+#[test]
+fn a_declared_account_that_cannot_be_read_is_one_line_with_its_place() {
+    let cases = [
+        ("accounts = 1\n", " line 1): expected tables, [[accounts]]"),
+        ("[[accounts]]\nname = 'acme'\n", " line 2): gen is missing; hythe key declare prints it"),
+        (
+            "[[accounts]]\nname = 'acme'\ngeneration = 'x'\n",
+            " line 3): there is no generation here; there are name, gen, ",
+        ),
+        ("[[accounts]]\nname = 'a'\ngen = 'x'\npublic = 'a/**'\n", " line 4): public: expected an array of strings"),
+        ("[[accounts]]\nname = 'a'\ngen = 'x'\nkeys = [{id = 'i'}]\n", " line 4): hash is missing"),
+        ("[[accounts]]\nname = ['a']\ngen = 'x'\n", " line 2): name: expected one value"),
+    ];
+    for (i, (text, says)) in cases.iter().enumerate() {
+        let file = File::new(&format!("bad-accounts-{i}"), text);
+        let line = refused(&Sources::isolated().file(&file.0));
+        assert!(line.starts_with("accounts (") && line.contains(says), "{line}");
+    }
+}
+
+#[test]
+fn a_certificate_of_its_own_is_kept_beside_the_data_or_where_it_is_said() {
+    let of = |sources: Sources| load(&sources.set("tls_self_signed", "registry.example")).map(|config| config.server);
+    let server = of(Sources::isolated().set("data", "/srv")).unwrap();
+    let own = server.self_signed.unwrap();
+    assert_eq!((own.folder, own.hosts.len()), (PathBuf::from("/srv/tls"), 1));
+    assert_eq!(server.tls.unwrap().pair.unwrap().certificate, PathBuf::from("/srv/tls/server.pem"));
+    let bucket = || Sources::isolated().set("store", "s3://bucket");
+    assert!(of(bucket()).unwrap_err().to_string().contains("name with tls_dir the folder"));
+    assert_eq!(of(bucket().set("tls_dir", "/tls")).unwrap().self_signed.unwrap().folder, PathBuf::from("/tls"));
+    let both = of(Sources::isolated().set("tls_cert", "a").set("tls_key", "b")).unwrap_err().to_string();
+    assert!(both.contains("are both set; keep one"), "{both}");
+}
+
+#[test]
+fn what_differs_is_told_by_its_setting_wherever_it_came_from() {
+    let one = load(&Sources::isolated().set("log.filter", "info").set("seal_key", "a")).unwrap();
+    let file = File::new("differs", "seal_key = 'a'\n[log]\nfilter = 'info'\n");
+    assert!(one.same(&load(&Sources::isolated().file(&file.0)).unwrap()));
+    let other = load(&Sources::isolated().set("log.filter", "debug").set("seal_key", "b")).unwrap();
+    let keys: Vec<_> = one.differs(&other).iter().map(|setting| setting.key).collect();
+    assert_eq!(keys, ["seal_key", "log.filter"]);
+}

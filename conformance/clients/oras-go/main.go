@@ -3,8 +3,11 @@
 //	hythe-oras-go login HOST
 //	hythe-oras-go push  HOST/REPOSITORY:TAG FILE
 //	hythe-oras-go pull  HOST/REPOSITORY:TAG FOLDER
+//	hythe-oras-go copy  HOST/REPOSITORY:TAG HOST/REPOSITORY:TAG
 //
-// User name and password come from ORAS_USERNAME and ORAS_PASSWORD. push and pull print the digest of the manifest.
+// copy takes along what refers to the image, and what refers to that. User name and password come from ORAS_USERNAME and
+// ORAS_PASSWORD, those of copy's destination from ORAS_TO_USERNAME and ORAS_TO_PASSWORD. push, pull and copy print the
+// digest of the manifest. ORAS_TLS=1 speaks TLS.
 package main
 
 import (
@@ -41,23 +44,28 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		registry.PlainHTTP = true
+		registry.PlainHTTP = plain()
 		registry.Client = &auth.Client{Credential: auth.StaticCredential(args[1], credential)}
 		return registry.Ping(ctx)
 	case len(args) == 3 && args[0] == "push":
 		return push(ctx, args[1], args[2], credential)
 	case len(args) == 3 && args[0] == "pull":
 		return pull(ctx, args[1], args[2], credential)
+	case len(args) == 3 && args[0] == "copy":
+		to := auth.Credential{Username: os.Getenv("ORAS_TO_USERNAME"), Password: os.Getenv("ORAS_TO_PASSWORD")}
+		return copyGraph(ctx, args[1], credential, args[2], to)
 	}
-	return errors.New("usage: login HOST | push REFERENCE FILE | pull REFERENCE FOLDER")
+	return errors.New("usage: login HOST | push REFERENCE FILE | pull REFERENCE FOLDER | copy REFERENCE REFERENCE")
 }
+
+func plain() bool { return os.Getenv("ORAS_TLS") == "" }
 
 func repository(reference string, credential auth.Credential) (*remote.Repository, error) {
 	target, err := remote.NewRepository(reference)
 	if err != nil {
 		return nil, err
 	}
-	target.PlainHTTP = true
+	target.PlainHTTP = plain()
 	target.Client = &auth.Client{
 		Cache:      auth.NewCache(),
 		Credential: auth.StaticCredential(target.Reference.Registry, credential),
@@ -112,5 +120,23 @@ func pull(ctx context.Context, reference, folder string, credential auth.Credent
 		return err
 	}
 	fmt.Println(pulled.Digest)
+	return nil
+}
+
+func copyGraph(ctx context.Context, from string, reads auth.Credential, to string, writes auth.Credential) error {
+	source, err := repository(from, reads)
+	if err != nil {
+		return err
+	}
+	target, err := repository(to, writes)
+	if err != nil {
+		return err
+	}
+	copied, err := oras.ExtendedCopy(ctx, source, source.Reference.Reference, target, target.Reference.Reference,
+		oras.DefaultExtendedCopyOptions)
+	if err != nil {
+		return err
+	}
+	fmt.Println(copied.Digest)
 	return nil
 }

@@ -359,13 +359,31 @@ async fn what_is_too_large_is_refused_by_name_and_stores_nothing() {
     let many = refused(vendor.send(put().body(many.to_string())).await, 413, "MANIFEST_INVALID");
     assert!(many.message().contains("10000"), "{}", many.message());
     vendor.send(Request::get(format!("/v2/{REPOSITORY}/manifests/large"))).await.expect(404);
-    // A head above its limit is not read to its end, so there is nobody to answer in JSON.
-    let head = Request::get("/v2/").header("X-Filler", "x".repeat(40 << 10));
-    match harness.client().try_send(head).await {
+    let head = |size| Request::get("/v2/").header("X-Filler", "x".repeat(size));
+    let large = refused(vendor.send(head(17 << 10)).await, 431, "SIZE_INVALID");
+    assert!(large.message().contains("takes 16384 (limits.header_size"), "{}", large.message());
+    // A head far above its limit is not read to its end, so there is nobody to answer in JSON.
+    match harness.client().try_send(head(40 << 10)).await {
         Ok(answer) => assert_eq!(answer.status, 431),
         Err(broken) => assert!(!broken.contains("no answer"), "{broken}"),
     }
     still_there(&vendor, &image).await;
+}
+
+/// A stranger's form may not stand open as long as a layer may.
+#[tokio::test]
+async fn a_form_for_a_token_that_does_not_come_is_given_up_after_ten_seconds() {
+    let harness = Harness::start().await;
+    let head = format!(
+        "POST /token HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 500\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\n\r\ngrant_type=password",
+        harness.host()
+    );
+    let clock = storage::clock::SystemClock::new();
+    let answer = String::from_utf8(harness.client().raw(head.as_bytes()).await.unwrap()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("did not arrive within 10 s"), "{answer}");
+    let took = storage::Clock::elapsed(&clock).as_secs();
+    assert!((10..30).contains(&took), "{took} s");
 }
 
 #[tokio::test]

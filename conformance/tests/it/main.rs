@@ -7,7 +7,13 @@ mod bad_input;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod cve;
+#[cfg(test)]
+mod declared;
+#[cfg(test)]
+mod deploy;
 #[cfg(test)]
 mod distribution;
 #[cfg(test)]
@@ -15,11 +21,23 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod hosts;
+#[cfg(test)]
 mod isolation;
+#[cfg(test)]
+mod kubernetes;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod secret;
+#[cfg(test)]
+mod self_signed;
 #[cfg(test)]
 mod start;
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub(crate) enum Problem {
     UnknownField(Invalid),
     /// There is no `If-Match`.
     NoIfMatch,
+    /// The resource is no longer what `If-Match` named; this is its version now.
+    Changed(String),
     /// The `next_token` was not made by this registry for this list.
     PageToken,
 }
@@ -53,6 +55,12 @@ impl Problem {
         Self::Auth(Error::Invalid(vec![Invalid { field: field.into(), message: message.into() }]))
     }
 
+    /// A parameter that the operation does not have.
+    pub(super) fn unknown_parameter(name: &str) -> Self {
+        let message = "this operation has no such parameter".to_owned();
+        Self::UnknownField(Invalid { field: format!("?{name}"), message })
+    }
+
     /// The answer; the only match from outcomes of the API to status and code.
     pub(crate) fn answer(&self, host: &str) -> Answer {
         use Code as C;
@@ -70,6 +78,11 @@ impl Problem {
             Self::NoIfMatch => {
                 let text = "changing this needs If-Match with the ETag that it was read with";
                 Answer::new(S::PRECONDITION_REQUIRED, C::PreconditionRequired, text)
+            }
+            Self::Changed(now) => {
+                let text = "changed by somebody else meanwhile: read it again";
+                Answer::new(S::PRECONDITION_FAILED, C::PreconditionFailed, text)
+                    .with(header::ETAG, format!("\"{now}\""))
             }
             Self::PageToken => {
                 let text = "next_token belongs to another list or filter; begin again without it";
@@ -122,19 +135,33 @@ fn etag(rev: u64) -> String {
     format!("\"{rev}\"")
 }
 
-/// What `If-Match` asks for: `Some` is the `rev` that the caller saw, `None` is `*`. Anything but one strong tag of ours is no
-/// version that a record ever has, and fails like a stale one.
-pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+/// What `If-Match` asks for: `Some` is the text of the strong tag that the caller saw, `None` is `*`. Anything but one strong tag
+/// is empty, which no version is, and fails like a stale one.
+pub(super) fn if_match_text(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     if !headers.contains_key(header::IF_MATCH) {
         return Err(Problem::NoIfMatch);
     }
     let one = text(headers, header::IF_MATCH).filter(|_| headers.get_all(header::IF_MATCH).iter().count() == 1);
-    let Some(one) = one.map(str::trim) else { return Ok(Some(u64::MAX)) };
+    let Some(one) = one.map(str::trim) else { return Ok(Some("")) };
     if one == "*" {
         return Ok(None);
     }
-    let rev = one.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).and_then(|rev| rev.parse().ok());
-    Ok(Some(rev.unwrap_or(u64::MAX)))
+    let tag = one.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    Ok(Some(tag.unwrap_or_default()))
+}
+
+/// The same where versions are a record's `rev`.
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    Ok(if_match_text(headers)?.map(|tag| tag.parse().unwrap_or(u64::MAX)))
+}
+
+/// What storage's outcomes are here: what it does not know is not found, and the rest is as everywhere.
+pub(super) fn kept_by(what: &'static str) -> impl Fn(storage::Error) -> Failure {
+    move |error| match error {
+        storage::Error::NoRepository => Error::NotFound { what: "repository" }.into(),
+        storage::Error::NoManifest => Error::NotFound { what }.into(),
+        other => other.into(),
+    }
 }
 
 /// Reads a request's document.

@@ -1,4 +1,4 @@
-//! The control plane, `/api/v1`: accounts, access keys, credentials, and what is public.
+//! The control plane, `/api/v1`: accounts, access keys, credentials, what is public, repositories and their tags, and usage.
 //!
 //! [`ApiOperation`] is the list of what there is; the router and the OpenAPI document are made from it. A call goes through
 //! [`call`]: who asks is settled before the path is looked at, whether it may before anything is read, a request's body included.
@@ -10,22 +10,31 @@ mod envelope;
 mod openapi;
 mod page;
 mod public;
+mod repositories;
+mod tags;
+mod usage;
 
 use std::sync::{Arc, LazyLock};
 
-use auth::{Actor, Id, Right};
+use auth::{Actor, Id, KeyHolder, Right};
 use axum::{
     Router,
     extract::RawPathParams,
     routing::{MethodFilter, MethodRouter},
 };
 use http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts};
-use storage::{AccountName, stream::ByteStream};
+use storage::{AccountName, RepositoryName, stream::ByteStream};
 use tower::ServiceExt;
 use tracing::Instrument;
 
 pub(crate) use self::envelope::Problem;
-use crate::{App, access::Access, hosts::Accepted, oci::Answered, presented::Authorization};
+use crate::{
+    App,
+    access::Access,
+    hosts::Accepted,
+    oci::{Answered, Query},
+    presented::Authorization,
+};
 
 /// What the API does. Times are RFC 3339 in UTC; bodies are JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,11 +73,25 @@ pub enum ApiOperation {
     CredentialGet,
     /// Ends a credential.
     CredentialRevoke,
+    /// Repositories by name; with `name` that one.
+    RepositoryList,
+    /// Changes a repository's settings: a merge patch.
+    RepositoryChange,
+    /// Orders the deletion of a repository and all that is in it.
+    RepositoryDelete,
+    /// The tags of a repository by name.
+    TagList,
+    /// Deletes a tag; its manifest stays.
+    TagDelete,
+    /// How much an account keeps.
+    UsageGet,
+    /// How much every account keeps.
+    UsageList,
 }
 
 impl ApiOperation {
     /// Every operation; the isolation matrix has a row for each.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 24] = [
         Self::OpenApi,
         Self::AccountList,
         Self::AccountCreate,
@@ -86,6 +109,13 @@ impl ApiOperation {
         Self::CredentialMint,
         Self::CredentialGet,
         Self::CredentialRevoke,
+        Self::RepositoryList,
+        Self::RepositoryChange,
+        Self::RepositoryDelete,
+        Self::TagList,
+        Self::TagDelete,
+        Self::UsageGet,
+        Self::UsageList,
     ];
 
     /// Its method.
@@ -98,15 +128,19 @@ impl ApiOperation {
             | Self::KeyList
             | Self::KeyGet
             | Self::CredentialList
-            | Self::CredentialGet => Method::GET,
+            | Self::CredentialGet
+            | Self::RepositoryList
+            | Self::TagList
+            | Self::UsageGet
+            | Self::UsageList => Method::GET,
             Self::AccountCreate
             | Self::KeyCreate
             | Self::KeyRetire
             | Self::KeyRevoke
             | Self::CredentialMint
             | Self::CredentialRevoke => Method::POST,
-            Self::AccountChange => Method::PATCH,
-            Self::AccountDelete => Method::DELETE,
+            Self::AccountChange | Self::RepositoryChange => Method::PATCH,
+            Self::AccountDelete | Self::RepositoryDelete | Self::TagDelete => Method::DELETE,
             Self::PublicSet => Method::PUT,
         }
     }
@@ -125,6 +159,12 @@ impl ApiOperation {
             Self::CredentialList | Self::CredentialMint => "/api/v1/accounts/{account}/credentials",
             Self::CredentialGet => "/api/v1/accounts/{account}/credentials/{id}",
             Self::CredentialRevoke => "/api/v1/accounts/{account}/credentials/{id}/revoke",
+            Self::RepositoryList | Self::RepositoryChange | Self::RepositoryDelete => {
+                "/api/v1/accounts/{account}/repositories"
+            }
+            Self::TagList | Self::TagDelete => "/api/v1/accounts/{account}/repository-tags",
+            Self::UsageGet => "/api/v1/accounts/{account}/usage",
+            Self::UsageList => "/api/v1/usage",
         }
     }
 
@@ -144,6 +184,11 @@ impl ApiOperation {
             Self::CredentialList | Self::CredentialGet => Some(Right::ReadCredentials),
             Self::CredentialMint => Some(Right::Mint),
             Self::CredentialRevoke => Some(Right::EndCredentials),
+            Self::RepositoryList | Self::TagList => Some(Right::ReadRepositories),
+            Self::RepositoryChange => Some(Right::ChangeRepositories),
+            Self::RepositoryDelete | Self::TagDelete => Some(Right::DeleteContent),
+            Self::UsageGet => Some(Right::ReadUsage),
+            Self::UsageList => Some(Right::ReadAllUsage),
         }
     }
 
@@ -151,11 +196,18 @@ impl ApiOperation {
     pub const fn access(self) -> Access {
         match self.right() {
             None => Access::Api,
-            Some(Right::ListAccounts | Right::KeepAccounts) => Access::Operator,
-            Some(Right::ReadAccount | Right::ReadPublic | Right::ReadKeys | Right::ReadCredentials) => {
-                Access::AccountRead
+            Some(Right::ListAccounts | Right::KeepAccounts | Right::ReadAllUsage) => Access::Operator,
+            Some(
+                Right::ReadAccount
+                | Right::ReadPublic
+                | Right::ReadKeys
+                | Right::ReadCredentials
+                | Right::ReadRepositories
+                | Right::ReadUsage,
+            ) => Access::AccountRead,
+            Some(Right::ChangeAccount | Right::SetPublic | Right::ChangeRepositories | Right::DeleteContent) => {
+                Access::AccountWrite
             }
-            Some(Right::ChangeAccount | Right::SetPublic) => Access::AccountWrite,
             Some(Right::MakeKeys | Right::EndKeys) => Access::KeyAdmin,
             Some(Right::Mint | Right::EndCredentials) => Access::Mint,
         }
@@ -181,6 +233,13 @@ impl ApiOperation {
             Self::CredentialMint => "credential_mint",
             Self::CredentialGet => "credential_get",
             Self::CredentialRevoke => "credential_revoke",
+            Self::RepositoryList => "repository_list",
+            Self::RepositoryChange => "repository_change",
+            Self::RepositoryDelete => "repository_delete",
+            Self::TagList => "tag_list",
+            Self::TagDelete => "tag_delete",
+            Self::UsageGet => "usage_get",
+            Self::UsageList => "usage_list",
         }
     }
 }
@@ -249,6 +308,34 @@ impl Call {
     /// The account that the path names. What is no name is the name of no account.
     fn account(&self) -> Result<&AccountName, Problem> {
         self.account.as_ref().ok_or(Problem::Auth(auth::Error::NotFound { what: "account" }))
+    }
+
+    /// A repository that a parameter names by its path in the account.
+    fn repository(&self, parameter: &str) -> Result<RepositoryName, Problem> {
+        let query = Query::parse(self.uri.query());
+        let Some(path) = query.first(parameter) else {
+            return Err(Problem::invalid(format!("?{parameter}"), "say which: the path in the account, e.g. web/api"));
+        };
+        let name = format!("{}/{path}", self.account()?).parse();
+        name.map_err(|error: storage::NameError| Problem::invalid(format!("?{parameter}"), error.to_string()))
+    }
+
+    /// Refuses parameters that the call does not have: a misspelt one must not be taken for one that is absent.
+    fn parameters(&self, known: &[&str]) -> Result<(), Problem> {
+        match Query::parse(self.uri.query()).names().find(|name| !known.contains(name)) {
+            Some(name) => Err(Problem::unknown_parameter(name)),
+            None => Ok(()),
+        }
+    }
+
+    /// The access key that calls; an operator key has no repositories.
+    fn key(&self) -> Result<&KeyHolder, Problem> {
+        match &self.actor {
+            Actor::AccessKey(key) => Ok(key),
+            Actor::OperatorKey { .. } | Actor::Store => {
+                Err(Problem::refused(auth::Refusal::Denied(auth::Reason::Operator)))
+            }
+        }
     }
 
     /// The id that the path names. What is no id becomes one that nothing has, so it is as unknown as any other.
@@ -321,6 +408,13 @@ async fn dispatch(operation: ApiOperation, call: Call) -> Answered {
         ApiOperation::CredentialMint => credentials::mint(call).await,
         ApiOperation::CredentialGet => credentials::get(call).await,
         ApiOperation::CredentialRevoke => credentials::revoke(call).await,
+        ApiOperation::RepositoryList => repositories::list(call).await,
+        ApiOperation::RepositoryChange => repositories::change(call).await,
+        ApiOperation::RepositoryDelete => repositories::delete(call).await,
+        ApiOperation::TagList => tags::list(call).await,
+        ApiOperation::TagDelete => tags::delete(call).await,
+        ApiOperation::UsageGet => usage::get(call).await,
+        ApiOperation::UsageList => usage::list(call).await,
     }
 }
 

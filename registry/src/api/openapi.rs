@@ -1,20 +1,23 @@
 //! `/api/v1/openapi.json` (OpenAPI 3.1), made from [`ApiOperation`] and the tables of its documents. Tests hold the tables to
 //! what is read and written in truth.
 
+mod documents;
+
 use std::sync::LazyLock;
 
 use auth::Role;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, HeaderBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder,
-    PathsBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, Type,
+    ComponentsBuilder, ContentBuilder, Header, HeaderBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OpenApi,
+    OpenApiBuilder, PathsBuilder, Ref, RefOr, Required, Response as Described, ResponseBuilder, Schema, Type,
     path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem},
     request_body::RequestBodyBuilder,
-    schema::{AdditionalProperties, ArrayBuilder, KnownFormat, SchemaFormat, SchemaType},
+    schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, KnownFormat, SchemaFormat, SchemaType},
     security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
 };
 
+use self::documents::{DETAIL, DOCUMENTS, Field, Shape};
 use super::{
     ApiOperation, envelope,
     page::{Filters, MOST, USUAL},
@@ -28,216 +31,25 @@ pub(super) fn get() -> Response<Body> {
     envelope::json_bytes(StatusCode::OK, DOCUMENT.clone())
 }
 
-/// What stands in a field.
-#[derive(Debug, Clone, Copy)]
-enum Shape {
-    Text,
-    Texts,
-    OneOf(&'static [&'static str]),
-    Number,
-    NumberOrNull,
-    Flag,
-    Day,
-    Time,
-    TimeOrNull,
-    Document(&'static str),
-    Documents(&'static str),
-}
-
-/// A field of a document.
-#[derive(Debug)]
-struct Field {
-    name: &'static str,
-    shape: Shape,
-    required: bool,
-    says: &'static str,
-}
-
-/// A field that is always there.
-const fn must(name: &'static str, shape: Shape, says: &'static str) -> Field {
-    Field { name, shape, required: true, says }
-}
-
-/// A field that may be left out.
-const fn may(name: &'static str, shape: Shape, says: &'static str) -> Field {
-    Field { name, shape, required: false, says }
-}
-
-const STATES: Shape = Shape::OneOf(&["active", "read-only", "suspended"]);
-const ON_STALE: Shape = Shape::OneOf(&["refuse", "serve"]);
-const ROLES: Shape = Shape::OneOf(&["owner", "publisher", "installer", "viewer"]);
-const KINDS: Shape = Shape::OneOf(&["pull", "push"]);
-const CIDRS: &str = "Networks as CIDR texts; none: from anywhere";
-
-/// The documents by name.
-const DOCUMENTS: [(&str, &[Field]); 17] = [
-    (
-        "Account",
-        &[
-            must("name", Shape::Text, "First segment of its repositories"),
-            must("generation", Shape::Text, "Another one each time an account of this name is made"),
-            must("display", Shape::Text, "A name for people"),
-            must("state", STATES, "What it is allowed now"),
-            must("created_at", Shape::Time, "When this generation was made"),
-            must("hosts", Shape::Texts, "Approved hosts of its own"),
-            must("on_stale", ON_STALE, "What becomes of pulls while the store cannot be read"),
-            must("policy", Shape::Document("Policy"), "What its credentials are held to"),
-        ],
-    ),
-    (
-        "Policy",
-        &[
-            may("max_ttl_pull", Shape::Number, "Longest life of a pull credential in seconds; absent: 30 days"),
-            may("max_ttl_push", Shape::Number, "Longest life of a push credential in seconds; absent: 24 hours"),
-            may("ip_allow", Shape::Texts, CIDRS),
-        ],
-    ),
-    (
-        "NewAccount",
-        &[
-            must("name", Shape::Text, "1 to 39 lower-case letters, digits and single hyphens inside"),
-            may("display", Shape::Text, "A name for people"),
-        ],
-    ),
-    (
-        "AccountChange",
-        &[
-            may("display", Shape::Text, "A name for people"),
-            may("state", STATES, "What it is allowed; the operator's"),
-            may("on_stale", ON_STALE, "What becomes of pulls while the store cannot be read"),
-            may("policy", Shape::Document("PolicyChange"), "An owner only lowers it"),
-        ],
-    ),
-    (
-        "PolicyChange",
-        &[
-            may("max_ttl_pull", Shape::NumberOrNull, "60 seconds to 90 days; null returns to the default"),
-            may("max_ttl_push", Shape::NumberOrNull, "60 seconds to 90 days; null returns to the default"),
-            may("ip_allow", Shape::Texts, CIDRS),
-        ],
-    ),
-    ("Public", &[must("patterns", Shape::Texts, "Patterns of repositories that anybody may pull from")]),
-    (
-        "AccessKey",
-        &[
-            must("id", Shape::Text, "Its id"),
-            must("account", Shape::Text, "Its account"),
-            may("key", Shape::Text, "The secret: only where the key is made"),
-            must("role", ROLES, "What it may do"),
-            must("actions", Shape::Texts, "What its credentials may do at most"),
-            must("repositories", Shape::Texts, "Patterns that it reaches"),
-            must("label", Shape::Text, "What people call it"),
-            must(
-                "max_ttl_seconds",
-                Shape::NumberOrNull,
-                "Longest life of its credentials, if shorter than the account's",
-            ),
-            must("created_at", Shape::Time, "When it was made"),
-            must("expires_at", Shape::TimeOrNull, "When it ends by itself"),
-            must("state", Shape::OneOf(&["active", "retired", "revoked"]), "What it can still do"),
-            may("last_used_on", Shape::Day, "The day it was last used"),
-        ],
-    ),
-    (
-        "NewKey",
-        &[
-            may("role", ROLES, "Default: owner"),
-            may("delete", Shape::Flag, "Whether a publisher's credentials may delete"),
-            may("label", Shape::Text, "What people call it"),
-            may("repositories", Shape::Texts, "Patterns, e.g. acme/web/*; none: the whole account"),
-            may("max_ttl_seconds", Shape::NumberOrNull, "Longest life of its credentials"),
-            may("expires_at", Shape::TimeOrNull, "When it ends by itself"),
-            may("ip_allow", Shape::Texts, CIDRS),
-        ],
-    ),
-    (
-        "Credential",
-        &[
-            must("id", Shape::Text, "Its id"),
-            must("account", Shape::Text, "Its account"),
-            must("username", Shape::Text, "The user name"),
-            may("password", Shape::Text, "Only where the credential is made, like all that follows from it"),
-            must("host", Shape::Text, "The registry's host"),
-            must("kind", KINDS, "What it is for"),
-            must("actions", Shape::Texts, "What it may do"),
-            must("repositories", Shape::Texts, "Patterns that it reaches"),
-            must("label", Shape::Text, "What people call it"),
-            must("created_at", Shape::Time, "When it was minted"),
-            must("expires_at", Shape::Time, "When it ends"),
-            may("revoked_at", Shape::Time, "When it was revoked"),
-            may("last_used_on", Shape::Day, "The day it was last used"),
-            may("issuer", Shape::Document("Issuer"), "Who minted it: where it is read again"),
-            may("docker_login", Shape::Text, "The line that logs docker in"),
-            may("helm_login", Shape::Text, "The line that logs helm in"),
-            may("dockerconfigjson", Shape::Text, "Base64 of docker's config.json"),
-            may("kubernetes_secret", Shape::Text, "A Kubernetes Secret as YAML"),
-        ],
-    ),
-    (
-        "Issuer",
-        &[
-            must("type", Shape::OneOf(&["key", "operator"]), "An access key, or whoever works on the store"),
-            must("id", Shape::Text, "The key's id"),
-        ],
-    ),
-    (
-        "MintRequest",
-        &[
-            must("kind", KINDS, "What it is for"),
-            may("repositories", Shape::Texts, "Patterns within the key's; default: all of them"),
-            may("actions", Shape::Texts, "pull, push, delete; default: the kind's without delete"),
-            may(
-                "ttl_seconds",
-                Shape::NumberOrNull,
-                "Default: 12 hours to pull, 4 hours to push, or the most that is allowed",
-            ),
-            may("label", Shape::Text, "What people call it"),
-            may("ip_allow", Shape::Texts, CIDRS),
-            may("replaces", Shape::Text, "The id of a credential of the same key, which then ends in ten minutes"),
-        ],
-    ),
-    ("Ended", &[must("effective_by", Shape::Time, "From then on no replica honours it")]),
-    (
-        "Accounts",
-        &[must("items", Shape::Documents("Account"), "In order of their names"), may("next_token", Shape::Text, MORE)],
-    ),
-    (
-        "AccessKeys",
-        &[must("items", Shape::Documents("AccessKey"), "Oldest first"), may("next_token", Shape::Text, MORE)],
-    ),
-    (
-        "Credentials",
-        &[must("items", Shape::Documents("Credential"), "Oldest first"), may("next_token", Shape::Text, MORE)],
-    ),
-    ("Errors", &[must("errors", Shape::Documents("Error"), "One at least")]),
-    (
-        "Error",
-        &[
-            must("code", Shape::Text, "For programs"),
-            must("message", Shape::Text, "For people, one line"),
-            may("detail", Shape::Document("ErrorDetail"), "What it is about"),
-        ],
-    ),
-];
-const MORE: &str = "Where the list goes on; absent at its end. A page may be shorter than its limit";
-/// Kept apart: it is open, and what it holds depends on the error.
-const DETAIL: &[Field] = &[
-    may("field", Shape::Text, "JSON pointer to a field of the request, or ? and the name of a parameter"),
-    may("request_id", Shape::Text, "With a 5xx: what the operator finds the reason by"),
-];
-
 /// What the document says of an operation beside method, path and right.
 struct Facts {
     summary: &'static str,
     request: Option<&'static str>,
     status: StatusCode,
     answer: Option<&'static str>,
+    /// The other document that a parameter may make it answer with.
+    or: Option<&'static str>,
     list: Option<Filters>,
+    /// Parameters that have to be given, and what they are.
+    named: &'static [(&'static str, &'static str)],
     /// Whether the answer has an `ETag`.
     tagged: bool,
     /// Whether the call needs `If-Match`.
     conditional: bool,
 }
+
+const NAME: (&str, &str) = ("name", "The repository's path in the account, e.g. web/api");
+const REPOSITORY: (&str, &str) = ("repository", NAME.1);
 
 fn facts(operation: ApiOperation) -> Facts {
     let plain = |summary, answer| Facts {
@@ -245,7 +57,9 @@ fn facts(operation: ApiOperation) -> Facts {
         request: None,
         status: StatusCode::OK,
         answer: Some(answer),
+        or: None,
         list: None,
+        named: &[],
         tagged: false,
         conditional: false,
     };
@@ -289,6 +103,35 @@ fn facts(operation: ApiOperation) -> Facts {
         }
         ApiOperation::CredentialGet => plain("One credential", "Credential"),
         ApiOperation::CredentialRevoke => plain("End a credential", "Ended"),
+        ApiOperation::RepositoryList => Facts {
+            or: Some("Repository"),
+            tagged: true,
+            ..list("The repositories that the key reaches; with name, that one", "Repositories", Filters::Repositories)
+        },
+        ApiOperation::RepositoryChange => Facts {
+            request: Some("RepositoryChange"),
+            named: &[NAME],
+            tagged: true,
+            conditional: true,
+            ..plain("Change a repository's settings: a merge patch", "Repository")
+        },
+        ApiOperation::RepositoryDelete => Facts {
+            status: StatusCode::ACCEPTED,
+            named: &[NAME],
+            tagged: true,
+            conditional: true,
+            ..plain("Delete a repository and all that is in it; it is gone when reading it says 404", "Repository")
+        },
+        ApiOperation::TagList => list("The tags of a repository", "Tags", Filters::Tags),
+        ApiOperation::TagDelete => Facts {
+            status: StatusCode::NO_CONTENT,
+            named: &[REPOSITORY, ("tag", "The tag")],
+            conditional: true,
+            answer: None,
+            ..plain("Delete a tag; its manifest stays", "")
+        },
+        ApiOperation::UsageGet => list("How much the account keeps, counted now", "Usage", Filters::Slices),
+        ApiOperation::UsageList => list("How much every account keeps, counted now", "Usages", Filters::Slices),
     }
 }
 
@@ -312,14 +155,19 @@ fn schema(shape: Shape, says: &str) -> RefOr<Schema> {
         Shape::Text => one(Type::String).into(),
         Shape::OneOf(values) => one(Type::String).enum_values(Some(values.iter().copied())).into(),
         Shape::Number => one(Type::Integer).minimum(Some(0)).into(),
+        Shape::Limit => one(Type::Integer).minimum(Some(1)).maximum(Some(MOST)).into(),
         Shape::NumberOrNull => or_null(Type::Integer).minimum(Some(0)).into(),
         Shape::Flag => one(Type::Boolean).into(),
         Shape::Day => one(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).into(),
         Shape::Time => one(Type::String).format(time).into(),
         Shape::TimeOrNull => or_null(Type::String).format(time).into(),
-        Shape::Texts => {
+        Shape::Texts | Shape::TextsOrNull => {
             let text = ObjectBuilder::new().schema_type(Type::String);
-            ArrayBuilder::new().items(RefOr::T(Schema::from(text.build()))).description(Some(says)).into()
+            let array = ArrayBuilder::new().items(RefOr::T(Schema::from(text.build()))).description(Some(says));
+            if matches!(shape, Shape::Texts) {
+                return array.into();
+            }
+            array.schema_type(SchemaType::Array(vec![Type::Array, Type::Null])).into()
         }
         Shape::Document(name) => Ref::from_schema_name(name).into(),
         Shape::Documents(name) => ArrayBuilder::new().items(Ref::from_schema_name(name)).description(Some(says)).into(),
@@ -354,15 +202,24 @@ fn parameters(operation: ApiOperation, facts: &Facts) -> Vec<Parameter> {
             parameters.push(parameter(ParameterIn::Path, name, true, Shape::Text, says));
         }
     }
-    if let Some(filters) = facts.list {
-        let says = format!("1 to {MOST}; default {USUAL}");
-        parameters.push(parameter(ParameterIn::Query, "limit", false, Shape::Number, &says));
+    for (name, says) in facts.named {
+        parameters.push(parameter(ParameterIn::Query, name, true, Shape::Text, says));
+    }
+    for &name in facts.list.map(Filters::names).unwrap_or_default() {
+        let default = format!("1 to {MOST}; default {USUAL}");
+        let (required, shape, says) = match name {
+            "limit" => (false, Shape::Limit, default.as_str()),
+            "expiring" => (false, Shape::Text, "Only what ends by itself within this time, e.g. 12h or 7d"),
+            "name_prefix" => (false, Shape::Text, "Only those whose path begins so"),
+            "kind" => (false, documents::REPOSITORY_KINDS, "Only those of this kind"),
+            "name" => (false, Shape::Text, "This one, by its path in the account: the answer is no list then"),
+            _ => (true, Shape::Text, NAME.1),
+        };
+        parameters.push(parameter(ParameterIn::Query, name, required, shape, says));
+    }
+    if facts.list.is_some() {
         let says = "From the page before; good for the same list and filter only";
         parameters.push(parameter(ParameterIn::Query, "next_token", false, Shape::Text, says));
-        if filters == Filters::Expiring {
-            let says = "Only what ends by itself within this time, e.g. 12h or 7d";
-            parameters.push(parameter(ParameterIn::Query, "expiring", false, Shape::Text, says));
-        }
     }
     if facts.conditional {
         let says = "The ETag that it was read with, or *";
@@ -371,32 +228,99 @@ fn parameters(operation: ApiOperation, facts: &Facts) -> Vec<Parameter> {
     parameters
 }
 
+/// The statuses of what is not done, beside the one of what is; every one has the same document.
+fn refusals(operation: ApiOperation, facts: &Facts) -> Vec<(StatusCode, &'static str)> {
+    use StatusCode as S;
+    let writes = operation.method() != Method::GET;
+    let names = operation.path().contains("{account}");
+    let right = operation.right().is_some();
+    let asks = facts.list.is_some() || !facts.named.is_empty();
+    let ends =
+        matches!(operation, ApiOperation::RepositoryChange | ApiOperation::RepositoryDelete | ApiOperation::TagDelete);
+    [
+        (writes || asks, S::BAD_REQUEST, "The document is no JSON, or a field or parameter is unknown"),
+        (true, S::UNAUTHORIZED, "No living key"),
+        (right, S::FORBIDDEN, "The key may not, whatever exists"),
+        (names, S::NOT_FOUND, "There is no such thing"),
+        (writes, S::METHOD_NOT_ALLOWED, "Read-only; or what is immutable or pinned would move or go"),
+        (writes, S::REQUEST_TIMEOUT, "The document stopped arriving"),
+        (operation == ApiOperation::AccountCreate, S::CONFLICT, "The name is taken"),
+        (ends, S::CONFLICT, "The repository is being deleted, or changed meanwhile"),
+        (facts.conditional, S::PRECONDITION_FAILED, "It is no longer what If-Match names; ETag is its version now"),
+        (writes, S::PAYLOAD_TOO_LARGE, "The document has more than a mebibyte"),
+        (true, S::MISDIRECTED_REQUEST, "The registry does not answer to this host name"),
+        (
+            asks || facts.request.is_some(),
+            S::UNPROCESSABLE_ENTITY,
+            "Fields or parameters cannot be accepted, all of them told",
+        ),
+        (facts.conditional, S::PRECONDITION_REQUIRED, "If-Match is missing"),
+        (true, S::TOO_MANY_REQUESTS, "Too many calls, or more than a limit allows"),
+        (true, S::INTERNAL_SERVER_ERROR, "The registry failed; detail.request_id is in its log"),
+        (true, S::SERVICE_UNAVAILABLE, "The store cannot be reached"),
+    ]
+    .into_iter()
+    .filter_map(|(may, status, says)| may.then_some((status, says)))
+    .collect()
+}
+
+fn header(says: &str) -> Header {
+    HeaderBuilder::new().schema(Some(schema(Shape::Text, says))).description(Some(says)).build()
+}
+
+/// An answer with the headers that every answer has.
+fn response(says: &str) -> ResponseBuilder {
+    let answer = ResponseBuilder::new().description(says);
+    answer.header("X-Request-Id", header("The request's id in the log")).header("Cache-Control", header("no-store"))
+}
+
+fn refused(status: StatusCode, says: &str) -> Described {
+    let answer = response(says).content("application/json", content("Errors").build());
+    let answer = match status {
+        StatusCode::UNAUTHORIZED => answer.header("WWW-Authenticate", header("Bearer")),
+        StatusCode::METHOD_NOT_ALLOWED => answer.header("Allow", header("The methods that are")),
+        StatusCode::PRECONDITION_FAILED => answer.header("ETag", header("Its version now")),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            answer.header("Retry-After", header("Seconds to wait, where that is known"))
+        }
+        _ => answer,
+    };
+    answer.build()
+}
+
 fn described(operation: ApiOperation) -> Operation {
     let facts = facts(operation);
-    let mut answer = ResponseBuilder::new().description(facts.summary);
-    answer = match facts.answer {
-        Some(name) => answer.content("application/json", content(name).build()),
-        None => answer.content("application/json", ContentBuilder::new().build()),
+    let mut answer = response(facts.summary);
+    answer = match (facts.answer, facts.or) {
+        (Some(name), None) => answer.content("application/json", content(name).build()),
+        (Some(name), Some(other)) => {
+            let any = AnyOfBuilder::new().item(Ref::from_schema_name(name)).item(Ref::from_schema_name(other));
+            answer.content("application/json", ContentBuilder::new().schema(Some(Schema::from(any.build()))).build())
+        }
+        (None, _) if facts.status == StatusCode::NO_CONTENT => answer,
+        (None, _) => answer.content("application/json", ContentBuilder::new().build()),
     };
     if facts.tagged {
-        let text = schema(Shape::Text, "Its version: what If-Match names to change it");
-        answer = answer.header("ETag", HeaderBuilder::new().schema(Some(text)).build());
+        let only = if facts.or.is_some() { ", where one is read" } else { "" };
+        answer = answer.header("ETag", header(&format!("Its version: what If-Match names to change it{only}")));
     }
-    let errors = ResponseBuilder::new()
-        .description("Not done; the status and the codes say why")
-        .content("application/json", content("Errors").build());
+    if facts.status == StatusCode::CREATED {
+        answer = answer.header("Location", header("Its path"));
+    }
     let request = facts.request.map(|name| {
         let body = RequestBodyBuilder::new().required(Some(Required::True));
         body.content("application/json", content(name).build()).build()
     });
-    OperationBuilder::new()
+    let described = OperationBuilder::new()
         .operation_id(Some(operation.label()))
         .summary(Some(facts.summary))
         .description(Some(who(operation)))
         .parameters(Some(parameters(operation, &facts)))
         .request_body(request)
-        .response(facts.status.as_str(), answer.build())
-        .response("default", errors.build())
+        .response(facts.status.as_str(), answer.build());
+    let refusals = refusals(operation, &facts).into_iter();
+    refusals
+        .fold(described, |described, (status, says)| described.response(status.as_str(), refused(status, says)))
         .build()
 }
 
@@ -419,7 +343,7 @@ fn document() -> OpenApi {
     let components = DOCUMENTS.iter().fold(ComponentsBuilder::new(), |components, (name, fields)| {
         // An answer may get fields that a client of today does not know.
         let asked = ApiOperation::ALL.into_iter().any(|operation| facts(operation).request == Some(*name));
-        let closed = (asked || *name == "PolicyChange").then_some(AdditionalProperties::FreeForm(false));
+        let closed = (asked || name.ends_with("Change")).then_some(AdditionalProperties::FreeForm(false));
         components.schema(*name, object(fields).additional_properties(closed).build())
     });
     let components =

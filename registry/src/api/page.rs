@@ -23,6 +23,8 @@ pub(super) struct Asked {
     /// What a token is good for: path and filter.
     bound: String,
     expiring: Option<TimeDelta>,
+    /// The other filters, as they came.
+    given: Vec<(&'static str, String)>,
     keys: Vec<hmac::Key>,
 }
 
@@ -33,6 +35,25 @@ pub(super) enum Filters {
     None,
     /// `expiring=7d`: what ends by itself within that time.
     Expiring,
+    /// `name_prefix` and `kind`; or `name`, which is no list.
+    Repositories,
+    /// `repository`, which has to be given.
+    Tags,
+    /// Nothing, not even `limit`: how far a page goes is the list's own affair.
+    Slices,
+}
+
+impl Filters {
+    /// The parameters beside `next_token`.
+    pub(super) const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &["limit"],
+            Self::Expiring => &["limit", "expiring"],
+            Self::Repositories => &["limit", "name_prefix", "kind", "name"],
+            Self::Tags => &["limit", "repository"],
+            Self::Slices => &[],
+        }
+    }
 }
 
 /// A page as it is answered.
@@ -55,11 +76,8 @@ impl Asked {
     fn of(path: &str, query: Option<&str>, filters: Filters, keys: Vec<hmac::Key>) -> Result<Self, Problem> {
         let query = Query::parse(query);
         for name in query.names() {
-            let known = matches!(name, "limit" | "next_token") || (name == "expiring" && filters == Filters::Expiring);
-            if !known {
-                let message = "this list has no such parameter";
-                let field = format!("?{name}");
-                return Err(Problem::UnknownField(auth::Invalid { field, message: message.into() }));
+            if name != "next_token" && !filters.names().contains(&name) {
+                return Err(Problem::unknown_parameter(name));
             }
         }
         let limit = match query.first("limit").map(str::parse) {
@@ -73,12 +91,20 @@ impl Asked {
         });
         let expiring = expiring.transpose()?;
         let filter = expiring.map_or_else(String::new, |time| time.num_milliseconds().to_string());
-        let mut asked =
-            Self { page: Page { after: None, limit }, bound: format!("{path}\nexpiring={filter}"), expiring, keys };
+        let named = filters.names().iter().filter(|name| !["limit", "expiring"].contains(name));
+        let given: Vec<_> = named.filter_map(|&name| Some((name, query.first(name)?.to_owned()))).collect();
+        let filters = given.iter().map(|(name, value)| format!("\n{name}={}", value.escape_default()));
+        let bound = format!("{path}\nexpiring={filter}{}", filters.collect::<String>());
+        let mut asked = Self { page: Page { after: None, limit }, bound, expiring, given, keys };
         if let Some(token) = query.first("next_token") {
             asked.page.after = Some(asked.opened(token).ok_or(Problem::PageToken)?);
         }
         Ok(asked)
+    }
+
+    /// A filter as it came.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether something that ends then, or never, is asked for.
@@ -93,11 +119,12 @@ impl Asked {
     }
 
     fn signed(&self, after: &str) -> Vec<u8> {
-        // A path and a name have no line break.
+        // A path, a filter and a name have no line break.
         format!("{}\n{after}", self.bound).into_bytes()
     }
 
-    fn token(&self, after: &str) -> Option<String> {
+    /// The token that goes on after `after`.
+    pub(super) fn token(&self, after: &str) -> Option<String> {
         let mac = hmac::sign(self.keys.first()?, &self.signed(after));
         Some(URL_SAFE_NO_PAD.encode([mac.as_ref(), after.as_bytes()].concat()))
     }

@@ -10,7 +10,7 @@ use super::{
     Failure,
     output::{Output, table},
     settings::Settings,
-    store::{OnStore, account_name, all, seconds, shown},
+    store::{OnStore, all, seconds, shown},
 };
 
 #[derive(Debug, Subcommand)]
@@ -36,7 +36,6 @@ pub(super) struct On {
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    #[arg(value_parser = account_name)]
     name: AccountName,
     /// A name for people
     #[arg(long, default_value = "")]
@@ -47,7 +46,6 @@ pub(super) struct Create {
 
 #[derive(Debug, Args)]
 pub(super) struct Set {
-    #[arg(value_parser = account_name)]
     name: AccountName,
     /// A name for people
     #[arg(long)]
@@ -76,7 +74,6 @@ pub(super) struct Set {
 
 #[derive(Debug, Args)]
 pub(super) struct Delete {
-    #[arg(value_parser = account_name)]
     name: AccountName,
     #[command(flatten)]
     on: On,

@@ -1,21 +1,22 @@
 //! `hythe credential create|list|revoke`: through a server with an access key, or on the store itself. Either way the documents
 //! are the same.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use auth::{Actor, Id, MintRequest, SecretName};
 use clap::{Args, Subcommand, ValueEnum};
-use config::{Origin, PublicUrl, Secret};
+use config::{Origin, PublicUrl};
 use serde_json::{Value, json};
 use storage::{AccountName, Clock};
 
 use super::{
     Failure,
     output::{self, Output, table},
+    server::{URL_HELP, list, pages, remote, text},
     settings::Settings,
-    store::{OnStore, account_name, all, log, seconds},
+    store::{OnStore, all, log, seconds},
 };
-use crate::remote::{self, Remote};
+use crate::remote::Remote;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Credential {
@@ -26,8 +27,6 @@ pub(super) enum Credential {
     /// End a credential
     Revoke(Revoke),
 }
-
-const URL_HELP: &str = "The server; HYTHE_KEY holds the access key [env: HYTHE_URL] [default: http://127.0.0.1:5080]";
 
 /// Where the command works.
 #[derive(Debug, Args)]
@@ -41,7 +40,6 @@ struct Where {
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     /// What it is for
     #[arg(long, value_enum)]
@@ -67,6 +65,9 @@ pub(super) struct Create {
     /// Form of what is printed
     #[arg(long, value_enum, default_value_t)]
     output: Form,
+    /// Write it to this file, readable by its owner alone, and print nothing
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
     /// With --output secret: the Secret's name (default: hythe-ACCOUNT)
     #[arg(long, value_parser = kubernetes_name)]
     name: Option<String>,
@@ -98,7 +99,6 @@ enum Form {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     #[command(flatten)]
     output: Output,
@@ -108,7 +108,6 @@ pub(super) struct List {
 
 #[derive(Debug, Args)]
 pub(super) struct Revoke {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     id: Id,
     #[command(flatten)]
@@ -136,27 +135,14 @@ impl Where {
             return OnStore::open(&self.settings, clock).await.map(|store| Place::Store(Box::new(store)));
         }
         log(&config)?;
-        let from_environment = variable("HYTHE_URL").map(|text| text.parse::<PublicUrl>()).transpose();
-        let url = from_environment.map_err(|rule| Failure::Usage(format!("HYTHE_URL: expected {rule}")))?;
-        let default = || "http://127.0.0.1:5080".parse::<PublicUrl>().map_err(Failure::Usage);
-        let url = self.url.or(url).map_or_else(default, Ok)?;
-        let key = variable("HYTHE_KEY").ok_or_else(|| {
-            Failure::Usage(
-                "HYTHE_KEY is not set; put an access key there (hythe key create ACCOUNT), or name the store with --data \
-                 or --store"
-                    .to_owned(),
-            )
-        })?;
-        Ok(Place::Server(Remote::new(url, Secret::new(key))?))
+        let keyless = "HYTHE_KEY is not set; put an access key there (hythe key create ACCOUNT), or name the store with --data or \
+                       --store";
+        Ok(Place::Server(remote(self.url, keyless)?))
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-impl From<remote::Error> for Failure {
-    fn from(error: remote::Error) -> Self {
+impl From<crate::remote::Error> for Failure {
+    fn from(error: crate::remote::Error) -> Self {
         Self::Failed(crate::telemetry::chain(&error))
     }
 }
@@ -172,7 +158,9 @@ pub(super) async fn run(command: Credential, clock: Arc<dyn Clock>) -> Result<()
                     let host = store.host().await?;
                     page.await?.into_iter().map(|c| document(&c.document(&host))).collect::<Result<_, _>>()?
                 }
-                Place::Server(server) => pages(&server, &format!("/accounts/{}/credentials", command.account)).await?,
+                Place::Server(server) => {
+                    pages(&server, &format!("/accounts/{}/credentials?limit=100", command.account), |_| {}).await?
+                }
             };
             command.output.print(&rows, |rows| {
                 let rows: Vec<_> = rows.iter().map(row).collect();
@@ -235,7 +223,10 @@ async fn create(command: Create, clock: Arc<dyn Clock>) -> Result<(), Failure> {
         Form::Dockerconfigjson => text(&minted, "dockerconfigjson").to_owned(),
         Form::Secret => renamed(&minted, command.name.as_deref(), command.namespace.as_deref()),
     };
-    output::print(&printed)?;
+    match &command.to {
+        None => output::print(&printed)?,
+        Some(path) => output::write_private(path, &printed)?,
+    }
     Ok(())
 }
 
@@ -257,34 +248,6 @@ fn document<T: serde::Serialize>(value: &T) -> Result<Value, Failure> {
     serde_json::to_value(value).map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// Every page of a list of the API.
-async fn pages(server: &Remote, path: &str) -> Result<Vec<Value>, Failure> {
-    let mut rows = Vec::new();
-    let mut query = "?limit=100".to_owned();
-    loop {
-        let mut page = server.get(&format!("{path}{query}")).await?;
-        if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
-            rows.extend(items);
-        }
-        match page.get("next_token").and_then(Value::as_str) {
-            Some(token) => {
-                let token = url::form_urlencoded::byte_serialize(token.as_bytes()).collect::<String>();
-                query = format!("?limit=100&next_token={token}");
-            }
-            None => return Ok(rows),
-        }
-    }
-}
-
-fn text<'a>(document: &'a Value, field: &str) -> &'a str {
-    document.get(field).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn list(document: &Value, field: &str) -> String {
-    let items = document.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-}
-
 fn row(document: &Value) -> [String; 6] {
     let expires = match text(document, "revoked_at") {
         "" => text(document, "expires_at").to_owned(),
@@ -295,7 +258,7 @@ fn row(document: &Value) -> [String; 6] {
         text(document, "kind").to_owned(),
         text(document, "created_at").to_owned(),
         expires,
-        list(document, "repositories"),
+        list(document, "/repositories"),
         text(document, "label").to_owned(),
     ]
 }
@@ -303,7 +266,8 @@ fn row(document: &Value) -> [String; 6] {
 fn shown(document: &Value) -> String {
     let fields =
         ["username", "password", "host", "expires_at"].map(|field| format!("{field:<13} {}", text(document, field)));
-    let scope = ["actions", "repositories"].map(|field| format!("{field:<13} {}", list(document, field)));
+    let scope =
+        ["actions", "repositories"].map(|field| format!("{field:<13} {}", list(document, &format!("/{field}"))));
     let logins = ["docker_login", "helm_login"].map(|field| text(document, field).to_owned());
     format!("{}\n{}\n\n{}\n", fields.join("\n"), scope.join("\n"), logins.join("\n"))
 }
@@ -323,7 +287,7 @@ fn renamed(document: &Value, name: Option<&str>, namespace: Option<&str>) -> Str
 }
 
 /// A name as Kubernetes has it (RFC 1123): nothing that YAML could take for anything else.
-fn kubernetes_name(text: &str) -> Result<String, &'static str> {
+pub(super) fn kubernetes_name(text: &str) -> Result<String, &'static str> {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let bytes = text.as_bytes();

@@ -1,22 +1,28 @@
-//! `hythe key create|list|retire|revoke`, on the store.
+//! `hythe key create|list|retire|revoke`, on the store; `declare` is beside them and needs none.
 
 use std::sync::Arc;
 
 use auth::{AccessKeyDocument, Actor, Id, KeyState, NewKey, Role, Shown};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use storage::{AccountName, Clock, Time};
 
 use super::{
     Failure,
     account::On,
-    output::table,
-    store::{OnStore, account_name, all, seconds, shown, time},
+    credential::kubernetes_name,
+    cronjob::CronJob,
+    declare::{self, Declare},
+    output::{self, table},
+    settings::Settings,
+    store::{OnStore, all, seconds, shown, time},
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
     /// Make an access key and print it, once
     Create(Create),
+    /// Make a key for the configuration and print its lines and its secret; no store is needed
+    Declare(Declare),
     /// List the access keys of an account
     List(List),
     /// Let a key mint no more; what it minted lives out its time
@@ -27,11 +33,10 @@ pub(super) enum Key {
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    #[arg(value_parser = account_name)]
     account: AccountName,
-    /// owner, publisher, installer or viewer
-    #[arg(long, default_value = "owner", value_parser = |text: &str| text.parse::<Role>())]
-    role: Role,
+    /// owner, publisher, installer or viewer (default: owner; with --output cronjob: installer)
+    #[arg(long, value_parser = |text: &str| text.parse::<Role>())]
+    role: Option<Role>,
     /// Let a publisher's credentials delete
     #[arg(long)]
     delete: bool,
@@ -50,13 +55,38 @@ pub(super) struct Create {
     /// Network that it is used from (repeatable)
     #[arg(long, value_name = "CIDR")]
     ip_allow: Vec<String>,
+    /// Form of what is printed
+    #[arg(long, value_enum, default_value_t)]
+    output: Form,
+    /// With --output cronjob: the pull Secret's name (default: hythe-ACCOUNT)
+    #[arg(long, value_parser = kubernetes_name)]
+    name: Option<String>,
+    /// With --output cronjob: the namespace
+    #[arg(long, value_parser = kubernetes_name)]
+    namespace: Option<String>,
+    /// With --output cronjob: the image of hythe
+    #[arg(long, default_value = concat!("hythe:", env!("CARGO_PKG_VERSION")))]
+    image: String,
+    /// With --output cronjob: the image of kubectl
+    #[arg(long, default_value = "registry.k8s.io/kubectl:v1.34.1")]
+    kubectl_image: String,
     #[command(flatten)]
-    on: On,
+    settings: Settings<false>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Form {
+    #[default]
+    Text,
+    Json,
+    /// Variables for a shell: the server and the key
+    Env,
+    /// Kubernetes manifests that keep a pull Secret fresh
+    Cronjob,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     #[command(flatten)]
     on: On,
@@ -64,7 +94,6 @@ pub(super) struct List {
 
 #[derive(Debug, Args)]
 pub(super) struct End {
-    #[arg(value_parser = account_name)]
     account: AccountName,
     id: Id,
     #[command(flatten)]
@@ -73,20 +102,8 @@ pub(super) struct End {
 
 pub(super) async fn run(command: Key, clock: Arc<dyn Clock>) -> Result<(), Failure> {
     match command {
-        Key::Create(command) => {
-            let store = OnStore::open(&command.on.settings, clock).await?;
-            let new = NewKey {
-                role: command.role,
-                delete: command.delete,
-                label: command.label,
-                repositories: command.repository,
-                max_ttl_seconds: command.max_ttl,
-                expires_at: command.expires,
-                ip_allow: command.ip_allow,
-            };
-            let document = store.auth.create_key(&Actor::Store, &command.account, &new).await?;
-            command.on.output.print(&document, |d| d.key.as_ref().map(Shown::reveal).unwrap_or_default().to_owned())?;
-        }
+        Key::Declare(command) => declare::run(command, &clock)?,
+        Key::Create(command) => Box::pin(create(command, clock)).await?,
         Key::List(command) => {
             let store = OnStore::open(&command.on.settings, clock).await?;
             let keys = all(async |page| store.auth.list_keys(&Actor::Store, &command.account, page).await).await?;
@@ -111,6 +128,43 @@ pub(super) async fn run(command: Key, clock: Arc<dyn Clock>) -> Result<(), Failu
                 .print(&ended, |_| format!("key {} and what it minted are refused, everywhere by {by}", command.id))?;
         }
     }
+    Ok(())
+}
+
+async fn create(command: Create, clock: Arc<dyn Clock>) -> Result<(), Failure> {
+    let cronjob = command.output == Form::Cronjob;
+    if !cronjob && (command.name.is_some() || command.namespace.is_some()) {
+        return Err(Failure::Usage("--name and --namespace belong to --output cronjob".to_owned()));
+    }
+    let store = OnStore::open(&command.settings, clock).await?;
+    let new = NewKey {
+        role: command.role.unwrap_or(if cronjob { Role::Installer } else { Role::Owner }),
+        delete: command.delete,
+        label: command.label,
+        repositories: command.repository,
+        max_ttl_seconds: command.max_ttl,
+        expires_at: command.expires,
+        ip_allow: command.ip_allow,
+    };
+    // Read before the key is made: one that cannot be shown with its host is not made.
+    let url = store.canonical().await?;
+    let document = store.auth.create_key(&Actor::Store, &command.account, &new).await?;
+    let key = document.key.as_ref().map(Shown::reveal).unwrap_or_default();
+    let printed = match command.output {
+        Form::Text => key.to_owned(),
+        Form::Json => output::json(&document)?,
+        Form::Env => format!("HYTHE_URL={url}\nHYTHE_KEY={key}"),
+        Form::Cronjob => CronJob {
+            key: &document,
+            url: &url,
+            image: &command.image,
+            kubectl: &command.kubectl_image,
+            name: &command.name.unwrap_or_else(|| format!("hythe-{}", command.account)),
+            namespace: command.namespace.as_deref(),
+        }
+        .yaml(),
+    };
+    output::print(&printed)?;
     Ok(())
 }
 

@@ -6,12 +6,20 @@
 mod account;
 mod config;
 mod credential;
+mod cronjob;
+mod declare;
 mod key;
+mod manual;
 mod operator_key;
 mod output;
+mod reload;
+mod repository;
 mod serve;
+mod server;
 mod settings;
 mod store;
+mod tag;
+mod usage;
 mod verify;
 
 use std::{process::ExitCode, sync::Arc};
@@ -48,11 +56,23 @@ enum Command {
     /// Mint, list and end credentials, through a server or on the store
     #[command(subcommand)]
     Credential(credential::Credential),
+    /// List, show, change and delete repositories, through a server
+    #[command(subcommand)]
+    Repository(repository::Repository),
+    /// List and delete tags, through a server
+    #[command(subcommand)]
+    Tag(tag::Tag),
+    /// Count what an account keeps, or every account, through a server
+    Usage(usage::Usage),
     /// Hash everything that is kept again, and report what is not as it was acknowledged
     Verify(verify::Verify),
     /// Check or show the settings
     #[command(subcommand)]
     Config(config::Config),
+    /// Print what completes commands in a shell
+    Completion(manual::Completion),
+    /// Print the manual page, or write one for every command
+    Man(manual::Man),
 }
 
 /// Why a command did not do what it was asked: one line.
@@ -152,8 +172,13 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::Key(command) => Box::pin(key::run(command, clock)).await,
             Command::OperatorKey(command) => Box::pin(operator_key::run(command, clock)).await,
             Command::Credential(command) => Box::pin(credential::run(command, clock)).await,
+            Command::Repository(command) => Box::pin(repository::run(command)).await,
+            Command::Tag(command) => Box::pin(tag::run(command)).await,
+            Command::Usage(command) => Box::pin(usage::run(command)).await,
             Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
-            Command::Config(command) => config::run(&command),
+            Command::Config(command) => Box::pin(config::run(command, clock)).await,
+            Command::Completion(command) => manual::completion(&command),
+            Command::Man(command) => manual::man(&command),
         }
     });
     // What is still at work had its time; a blocking call must not hold the process.

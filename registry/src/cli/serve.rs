@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
-use auth::{Actor, MintRequest, NewAccount, NewKey, SecretName, Shown};
+use auth::{Actor, Declared, MintRequest, NewAccount, NewKey, SecretName, Shown};
 use clap::Args;
-use config::{Config, Origin, Store};
+use config::{Config, LogFormat, Origin, SelfSigned, Store};
 use storage::{AccountName, Clock};
 
-use super::{Failure, output, settings::Settings, store::rendered_host};
+use super::{
+    Failure, output,
+    reload::{self, Reloads},
+    settings::Settings,
+    store::rendered_host,
+};
 use crate::{
     Running, StartError, hosts,
     server::shutdown::{self, Drained},
     telemetry::{self, chain},
+    traces::Traces,
 };
 
 #[derive(Debug, Args)]
@@ -24,6 +30,7 @@ pub(super) struct Serve {
 pub(super) fn configuration(settings: &Settings<true>) -> Result<Config, Failure> {
     let config = settings.load()?;
     account(&config)?;
+    Declared::check(&config.accounts).map_err(|error| Failure::Usage(error.to_string()))?;
     telemetry::check(&config.log).map_err(|error| Failure::Usage(error.to_string()))?;
     Ok(config)
 }
@@ -36,18 +43,31 @@ fn account(config: &Config) -> Result<Option<AccountName>, Failure> {
 pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Failure> {
     let config = configuration(&command.settings)?;
     let first_account = account(&config)?;
-    telemetry::init(&config.log).map_err(|error| Failure::Usage(error.to_string()))?;
+    let traces =
+        Traces::from_environment(|name| std::env::var(name).ok()).map_err(|error| Failure::Usage(error.to_string()))?;
+    telemetry::init(&config.log, traces.as_ref()).map_err(|error| Failure::Usage(error.to_string()))?;
     // Watched before anything is announced: whoever reads "serving" may stop the server at once.
-    let mut signals = shutdown::Signals::watch()?;
+    let (mut signals, mut hangups) = (shutdown::Signals::watch()?, shutdown::Hangups::watch()?);
     let running = crate::start(config.clone(), clock).await?;
     announce(&config, &running);
     if let Some(name) = first_account {
         Box::pin(welcome(&config, &running, &name)).await?;
     }
-    let signal = tokio::select! {
-        signal = signals.next() => signal,
-        reason = running.failed() => {
-            return Err(Failure::Failed(format!("the store failed and the server ends, so that it is opened afresh: {reason}")));
+    let mut reloads = Reloads::new(&command.settings, config);
+    let mut looks = tokio::time::interval(reload::LOOK);
+    let signal = loop {
+        let asked = tokio::select! {
+            signal = signals.next() => break signal,
+            () = hangups.next() => true,
+            _ = looks.tick() => false,
+            reason = running.failed() => {
+                return Err(Failure::Failed(format!("the store failed and the server ends, so that it is opened afresh: {reason}")));
+            }
+        };
+        tokio::select! {
+            () = reloads.look(&running, asked) => {}
+            // A store that does not answer must not keep the server from its end.
+            signal = signals.next() => break signal,
         }
     };
     tracing::info!("{signal}: no new requests, waiting for those that run");
@@ -62,6 +82,11 @@ pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Fai
         Drained::Clean => tracing::info!("stopped"),
         Drained::Cut { tasks } => tracing::warn!(tasks, "stopped; requests that took too long were cut off"),
     }
+    if let Some(traces) = traces
+        && let Ok(Err(error)) = tokio::task::spawn_blocking(move || traces.flush()).await
+    {
+        tracing::warn!(%error, "the last spans were not sent");
+    }
     Ok(())
 }
 
@@ -75,9 +100,34 @@ fn announce(config: &Config, running: &Running) {
     let url = hosts::address_url(running.address, config.server.tls.is_some());
     let operations = running.operations_address.map(|address| address.to_string());
     tracing::info!(address = %running.address, operations, "serving {url}");
-    if config.server.public_urls.is_empty() && !running.address.ip().is_loopback() {
+    if let Some(own) = &config.server.self_signed {
+        trust(config, running, own);
+    } else if config.server.public_urls.is_empty() && !running.address.ip().is_loopback() {
         tracing::warn!("no public URL is set, so only loopback names are answered; add names with --public-url");
     }
+}
+
+/// Says how machines come to trust the server's own authority.
+fn trust(config: &Config, running: &Running, own: &SelfSigned) {
+    let authority = own.folder.join("ca.crt");
+    if config.log.format == LogFormat::Json {
+        tracing::info!(authority = %authority.display(), "clients trust this server by its own authority");
+        return;
+    }
+    let mut lines = vec![format!("clients trust this server by its own authority, {}; as root:", authority.display())];
+    let file = quoted(&authority.display().to_string());
+    for host in running.app.hosts.public().iter().map(|url| url.host().to_string()) {
+        for folder in
+            ["/etc/docker", "/etc/containers", "/etc/containerd"].map(|folder| format!("{folder}/certs.d/{host}"))
+        {
+            lines.push(format!("mkdir -p '{folder}' && cp {file} '{folder}/ca.crt'"));
+        }
+        let folder = format!("/etc/containerd/certs.d/{host}");
+        lines.push(format!(
+            r#"printf 'server = "https://%s"\n[host."https://%s"]\n  ca = "%s"\n' '{host}' '{host}' '{folder}/ca.crt' > '{folder}/hosts.toml'"#
+        ));
+    }
+    output::say(&(lines.join("\n") + "\n"));
 }
 
 /// Makes the first account and says how to use it. A secret is printed to a terminal only, and once.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use auth::{Auth, Listing, Page};
-use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use config::{Config, Log, Origin};
-use storage::{AccountName, Clock, Store, Time};
+use storage::{Clock, Store, Time};
 use tokio_util::task::TaskTracker;
 
 use super::{Failure, settings::Settings};
@@ -52,7 +52,7 @@ impl OnStore {
     }
 
     /// The first public URL, else what the server that runs on this store says, else where one would listen.
-    async fn canonical(&self) -> Result<config::PublicUrl, Failure> {
+    pub(super) async fn canonical(&self) -> Result<config::PublicUrl, Failure> {
         let server = &self.config.server;
         if let Some(first) = server.public_urls.first() {
             return Ok(first.clone());
@@ -72,7 +72,7 @@ pub(super) fn rendered_host(url: &config::PublicUrl) -> Result<auth::Host, Failu
 pub(super) fn log(config: &Config) -> Result<(), Failure> {
     let asked = config.effective.iter().any(|e| e.key == "log.filter" && e.origin != Origin::Default);
     let quiet = Log { filter: "warn".to_owned(), format: config.log.format };
-    telemetry::init(if asked { &config.log } else { &quiet }).map_err(|error| Failure::Usage(error.to_string()))
+    telemetry::init(if asked { &config.log } else { &quiet }, None).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// Every page of a list, one after the other.
@@ -91,11 +91,6 @@ pub(super) async fn all<T>(
     }
 }
 
-/// An account's name on the command line.
-pub(super) fn account_name(text: &str) -> Result<AccountName, String> {
-    text.parse().map_err(|error: storage::NameError| error.to_string())
-}
-
 /// A length of time on the command line, in whole seconds.
 pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let time = text.parse::<config::HumanDuration>().map_err(|rule| format!("expected {rule}"))?;
@@ -104,9 +99,7 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
 
 /// A date or a time on the command line; a date means its first moment, UTC.
 pub(super) fn time(text: &str) -> Result<Time, String> {
-    let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
-    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc));
-    time.or_else(date).ok_or_else(|| "expected a date or time, like 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
+    auth::parse_time(text).map_err(str::to_owned)
 }
 
 /// A time as text output shows it.

@@ -16,6 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use config::Limits;
+use http::{HeaderValue, header};
 use http_body::{Frame, SizeHint};
 use hyper::{
     server::conn::{http1, http2},
@@ -35,6 +36,9 @@ use crate::body::Body;
 
 /// What an HTTP/2 client without TLS sends first (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// hyper answers a head above its limit with a bare 431, whatever is wrong with it. It reads this many times the limit, so that the
+/// pipeline can answer in words, and a token that is too long is refused as the bad token that it is.
+const HEAD_ROOM: usize = 2;
 /// Receive window of one HTTP/2 stream in bytes: an upload over 20 ms of latency runs at 50 MB/s.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// Receive window of a whole HTTP/2 connection in bytes: its bound on memory.
@@ -70,7 +74,7 @@ pub async fn serve<S, H>(
     } else {
         let told = tokio::select! {
             told = tokio::time::timeout(limits.header_timeout, first_bytes(&mut stream)) => told,
-            () = tasks.stop().cancelled() => return,
+            () = tasks.lingered() => return,
         };
         let Ok(Ok(told)) = told else { return };
         told
@@ -83,12 +87,18 @@ pub async fn serve<S, H>(
     let stream =
         TokioIo::new(Watched { inner: stream, first, activity: Arc::clone(&activity), patience, standing: None });
     let service = service_fn({
-        let activity = Arc::clone(&activity);
+        let (activity, stop) = (Arc::clone(&activity), tasks.stop().clone());
         move |request| {
-            let busy = Busy::new(&activity);
+            let (busy, stop) = (Busy::new(&activity), stop.clone());
             // Boxed, so that a connection at rest does not hold room for the largest request there is.
             let answer = Box::pin(Arc::clone(&handler).handle(request, peer));
-            async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| Answer { body, _busy: busy })) }
+            async move {
+                let mut response = answer.await.map(|body| Answer { body, _busy: busy });
+                if protocol == Protocol::Http1 && stop.is_cancelled() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
         }
     });
     match protocol {
@@ -96,21 +106,22 @@ pub async fn serve<S, H>(
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(None)
-                .max_header_size(limits.header_size)
+                .max_header_size(HEAD_ROOM * limits.header_size)
                 .serve_connection(stream, service);
-            drive(connection, &activity, limits, tasks, peer).await;
+            // HTTP/1.1 has no goodbye but that in an answer, so a connection at rest is kept for the request that may be coming.
+            drive(connection, tasks.lingered(), &activity, limits, tasks, peer).await;
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(tasks.clone())
                 .timer(TokioTimer::new())
-                .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
+                .max_header_list_size(u32::try_from(HEAD_ROOM * limits.header_size).unwrap_or(u32::MAX))
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_concurrent_streams(STREAMS)
                 .keep_alive_interval(PING)
                 .keep_alive_timeout(PING)
                 .serve_connection(stream, service);
-            drive(connection, &activity, limits, tasks, peer).await;
+            drive(connection, tasks.stop().cancelled(), &activity, limits, tasks, peer).await;
         }
     }
 }
@@ -139,14 +150,22 @@ enum Verdict {
     HangUp,
 }
 
-async fn drive<C>(connection: C, activity: &Activity, limits: &Limits, tasks: &Tasks, peer: Peer)
-where
+/// Drives a connection to its end; when `goodbye` comes, it takes no more requests.
+async fn drive<C>(
+    connection: C,
+    goodbye: impl Future<Output = ()>,
+    activity: &Activity,
+    limits: &Limits,
+    tasks: &Tasks,
+    peer: Peer,
+) where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
 {
     let mut connection = std::pin::pin!(connection);
     let mut watch = std::pin::pin!(watch(activity, limits));
     let mut leaving = std::pin::pin!(None::<Sleep>);
+    let mut goodbye = std::pin::pin!(goodbye);
     let mut stopping = false;
     loop {
         let verdict = tokio::select! {
@@ -157,7 +176,7 @@ where
                 return;
             }
             () = tasks.cut().cancelled() => return,
-            () = tasks.stop().cancelled(), if !stopping => {
+            () = goodbye.as_mut(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
                 continue;

@@ -9,8 +9,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Handler, Peer, connection, shutdown::Tasks};
-use crate::operations::Metrics;
+use super::{Handler, Live, Peer, connection, shutdown::Tasks};
+use crate::metrics::Metrics;
 
 /// How long the loop rests when the system is out of descriptors: long enough to let connections end, short enough to go unseen.
 const REST: Duration = Duration::from_millis(50);
@@ -67,13 +67,24 @@ impl Listener {
         self,
         handler: Arc<H>,
         tls: Option<TlsAcceptor>,
-        limits: Limits,
+        limits: Arc<Live<Limits>>,
         tasks: &Tasks,
         metrics: Arc<Metrics>,
     ) {
-        let room = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        let limits = Arc::new(limits);
+        let room = Arc::new(Semaphore::new(limits.now().connections.min(Semaphore::MAX_PERMITS)));
         let spawner = tasks.clone();
+        let connected = {
+            let spawner = spawner.clone();
+            move |(permit, socket, address): Admitted| {
+                let peer = Peer { address, tls: tls.is_some() };
+                let (handler, tls, limits) = (Arc::clone(&handler), tls.clone(), limits.now());
+                let (tasks, open) = (spawner.clone(), metrics.connection());
+                spawner.spawn(async move {
+                    Box::pin(connect(socket, tls, handler, peer, &limits, &tasks)).await;
+                    drop((permit, open));
+                });
+            }
+        };
         tasks.spawn(async move {
             let stop = spawner.stop().clone();
             loop {
@@ -82,32 +93,33 @@ impl Listener {
                     () = stop.cancelled() => break,
                     accepted = self.accept(&room) => accepted,
                 };
-                let Some((permit, socket, address)) = accepted else { continue };
-                let peer = Peer { address, tls: tls.is_some() };
-                let (handler, tls, limits) = (Arc::clone(&handler), tls.clone(), Arc::clone(&limits));
-                let (tasks, open) = (spawner.clone(), metrics.connection());
-                spawner.spawn(async move {
-                    Box::pin(connect(socket, tls, handler, peer, &limits, &tasks)).await;
-                    drop((permit, open));
-                });
+                if let Some(admitted) = accepted {
+                    connected(admitted);
+                }
             }
+            self.queued(&room).into_iter().for_each(connected);
         });
     }
 
-    async fn accept(
-        &self,
-        room: &Arc<Semaphore>,
-    ) -> Option<(tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    /// Closes the listener. Who stands in the system's queue has been let in by it, and may have sent a request: they are taken.
+    fn queued(self, room: &Arc<Semaphore>) -> Vec<Admitted> {
+        let Ok(socket) = self.socket.into_std() else { return Vec::new() };
+        let mut queued = Vec::new();
+        while let Ok(permit) = Arc::clone(room).try_acquire_owned()
+            && let Ok((stream, address)) = socket.accept()
+        {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                queued.extend(admitted(permit, stream, address));
+            }
+        }
+        queued
+    }
+
+    async fn accept(&self, room: &Arc<Semaphore>) -> Option<Admitted> {
         let permit = Arc::clone(room).acquire_owned().await.ok()?;
         match self.socket.accept().await {
-            Ok((socket, address)) => {
-                // A registry answers in small writes at the end of large ones; waiting to fill a packet only adds latency.
-                if let Err(error) = socket.set_nodelay(true) {
-                    tracing::debug!(%error, "the connection ended before it began");
-                    return None;
-                }
-                Some((permit, socket, SocketAddr::new(address.ip().to_canonical(), address.port())))
-            }
+            Ok((socket, address)) => admitted(permit, socket, address),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(REST).await;
@@ -115,6 +127,18 @@ impl Listener {
             }
         }
     }
+}
+
+/// A connection with its place in the room, and its other end.
+type Admitted = (tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr);
+
+fn admitted(permit: tokio::sync::OwnedSemaphorePermit, socket: TcpStream, address: SocketAddr) -> Option<Admitted> {
+    // A registry answers in small writes at the end of large ones; waiting to fill a packet only adds latency.
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "the connection ended before it began");
+        return None;
+    }
+    Some((permit, socket, SocketAddr::new(address.ip().to_canonical(), address.port())))
 }
 
 async fn connect<H: Handler>(
@@ -130,7 +154,7 @@ async fn connect<H: Handler>(
     };
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limits.header_timeout, tls.accept(socket)) => shaken,
-        () = tasks.stop().cancelled() => return,
+        () = tasks.lingered() => return,
     };
     match shaken {
         Ok(Ok(stream)) => {

@@ -5,6 +5,8 @@
 
 pub mod connection;
 pub mod listen;
+mod live;
+mod self_signed;
 pub mod shutdown;
 pub mod tls;
 
@@ -12,6 +14,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+
+pub use live::Live;
+pub use self_signed::Authority;
 
 use crate::body::Body;
 

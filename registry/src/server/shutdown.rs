@@ -12,9 +12,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    beside: TaskTracker,
+    over: CancellationToken,
     stop: CancellationToken,
     cut: CancellationToken,
 }
+
+/// How long after the order to stop a connection at rest is kept: a request that is on its way in is answered, and told that it
+/// is the connection's last, where closing at once would lose it.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +49,15 @@ impl Tasks {
         self.tracker.spawn(future)
     }
 
+    /// Runs a future for as long as there is anything it serves: shutdown does not wait for it, and drops it at the end.
+    pub fn spawn_beside<F>(&self, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let over = self.over.clone();
+        self.beside.spawn(async move { over.run_until_cancelled_owned(future).await });
+    }
+
     /// The tracker itself, for those who spawn on it from below.
     pub fn tracker(&self) -> &TaskTracker {
         &self.tracker
@@ -51,6 +66,12 @@ impl Tasks {
     /// Ends when the order to stop is given: loops stop, listeners close, connections take no more requests.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Ends when the order to stop was given and clients at rest have had their chance ([`LINGER`]).
+    pub(super) async fn lingered(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(LINGER).await;
     }
 
     /// Ends when the drain's deadline has passed: connections are dropped as they are.
@@ -62,7 +83,9 @@ impl Tasks {
     pub async fn drain(&self, deadline: Duration) -> Drained {
         self.stop.cancel();
         self.tracker.close();
-        if tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok() {
+        let drained = tokio::time::timeout(deadline, self.tracker.wait()).await;
+        self.over.cancel();
+        if drained.is_ok() {
             return Drained::Clean;
         }
         let tasks = self.tracker.len();
@@ -103,6 +126,22 @@ impl Signals {
     }
 }
 
+/// The order to read the configuration again: SIGHUP.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Watches for it from now on; it does not kill the process any more.
+    pub fn watch() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Ends with the next one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +163,25 @@ mod tests {
         };
         assert_eq!(tokio::join!(drain, release).0, Drained::Clean);
         assert!(running.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_runs_beside_serves_until_the_drain_is_over_and_is_not_waited_for() {
+        struct Told(Option<tokio::sync::oneshot::Sender<()>>);
+        impl Drop for Told {
+            fn drop(&mut self) {
+                self.0.take().unwrap().send(()).unwrap();
+            }
+        }
+        let tasks = Tasks::new();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let told_at_end = Told(Some(tell));
+        tasks.spawn_beside(async move {
+            let _told = told_at_end;
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(tasks.drain(Duration::from_mins(1)).await, Drained::Clean);
+        told.await.unwrap();
     }
 
     #[tokio::test]

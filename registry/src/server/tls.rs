@@ -2,7 +2,7 @@
 //! change; HTTP/2 or HTTP/1.1 by ALPN.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,7 +21,7 @@ use rustls::{
 use tokio_rustls::TlsAcceptor;
 use webpki::EndEntityCert;
 
-use super::shutdown::Tasks;
+use super::{Authority, Live, shutdown::Tasks};
 
 /// How often files are looked at: a certificate is renewed days before it ends.
 const LOOK: Duration = Duration::from_mins(1);
@@ -48,6 +48,14 @@ pub enum Error {
         /// What rustls says.
         source: rustls::Error,
     },
+    /// The server's own authority and certificate cannot be made or read.
+    #[error("{folder}: {problem}; name a folder that can be written with --tls-dir")]
+    SelfSigned {
+        /// Their folder.
+        folder: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// This build cannot speak TLS as it is configured.
     #[error("TLS cannot be set up")]
     Setup(#[from] rustls::Error),
@@ -56,7 +64,8 @@ pub enum Error {
 /// The certificates that are served now.
 #[derive(Debug, Clone)]
 pub struct Certificates {
-    tls: Tls,
+    tls: Arc<Live<Tls>>,
+    own: Option<Authority>,
     provider: Arc<CryptoProvider>,
     table: Arc<Table>,
 }
@@ -67,6 +76,18 @@ struct Table(RwLock<Chosen>);
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Table").field(&self.0.read().by_name.keys().collect::<Vec<_>>()).finish()
+    }
+}
+
+/// Certificates that were read and are not served yet.
+pub struct Prepared {
+    tls: Tls,
+    chosen: Chosen,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("tls", &self.tls).finish_non_exhaustive()
     }
 }
 
@@ -91,9 +112,19 @@ impl ResolvesServerCert for Table {
 impl Certificates {
     /// Reads every file.
     pub fn load(tls: Tls) -> Result<Self, Error> {
+        Self::with(tls, None)
+    }
+
+    /// Makes what the server's own authority has to make, then reads it. Blocks.
+    pub fn own(tls: Tls, authority: Authority) -> Result<Self, Error> {
+        authority.keep()?;
+        Self::with(tls, Some(authority))
+    }
+
+    fn with(tls: Tls, own: Option<Authority>) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let chosen = choose(&tls, &provider)?;
-        Ok(Self { tls, provider, table: Arc::new(Table(RwLock::new(chosen))) })
+        Ok(Self { tls: Arc::new(Live::new(tls)), own, provider, table: Arc::new(Table(RwLock::new(chosen))) })
     }
 
     /// What shakes hands with them.
@@ -109,9 +140,41 @@ impl Certificates {
 
     /// Reads the files again; what cannot be used leaves the certificates as they are. Blocks.
     pub fn refresh(&self) -> Result<(), Error> {
-        let fresh = choose(&self.tls, &self.provider)?;
-        *self.table.0.write() = fresh;
+        let tls = self.tls.now();
+        self.take(self.prepare(&tls)?);
         Ok(())
+    }
+
+    /// The names that are served, each with the end of its certificate in Unix time. A certificate for no name is `*`.
+    pub fn ends(&self) -> Vec<(String, i64)> {
+        let chosen = self.table.0.read();
+        let end = |key: &CertifiedKey| key.end_entity_cert().ok().and_then(|der| not_after(der));
+        let mut ends: BTreeMap<_, _> =
+            chosen.by_name.iter().filter_map(|(name, key)| Some((name.clone(), end(key)?))).collect();
+        if let Some((key, end)) = chosen.fallback.as_deref().and_then(|key| Some((key, end(key)?))) {
+            let mut names = names(key);
+            if names.is_empty() {
+                names.push("*".to_owned());
+            }
+            for name in names {
+                ends.entry(name).or_insert(end);
+            }
+        }
+        ends.into_iter().collect()
+    }
+
+    /// Reads other files; they are served once they are taken. Blocks.
+    pub fn prepare(&self, tls: &Tls) -> Result<Prepared, Error> {
+        if let Some(own) = &self.own {
+            own.keep()?;
+        }
+        Ok(Prepared { chosen: choose(tls, &self.provider)?, tls: tls.clone() })
+    }
+
+    /// Serves these certificates from now on.
+    pub fn take(&self, prepared: Prepared) {
+        self.tls.set(prepared.tls);
+        *self.table.0.write() = prepared.chosen;
     }
 
     /// Reads the files again every minute until the order to stop.
@@ -182,6 +245,46 @@ fn pair(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, Err
 fn names(key: &CertifiedKey) -> Vec<String> {
     let parsed = key.end_entity_cert().ok().and_then(|der| EndEntityCert::try_from(der).ok());
     parsed.map(|cert| cert.valid_dns_names().map(str::to_ascii_lowercase).collect()).unwrap_or_default()
+}
+
+/// When a certificate ends, in Unix time: the second time of its `validity` (RFC 5280 §4.1). No more of it is looked at, so
+/// the few lines stand in for a parser.
+fn not_after(certificate: &[u8]) -> Option<i64> {
+    const SEQUENCE: u8 = 0x30;
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut fields, _) = element(certificate)?;
+    // The version is optional; serial number, signature and issuer stand before the validity.
+    if let Some((0xa0, _, rest)) = element(fields) {
+        fields = rest;
+    }
+    for _ in 0..3 {
+        fields = element(fields)?.2;
+    }
+    let (SEQUENCE, validity, _) = element(fields)? else { return None };
+    let (_, _, validity) = element(validity)?;
+    let (kind, text, _) = element(validity)?;
+    let text = std::str::from_utf8(text).ok()?;
+    // UTCTime has two digits of the year: those below 50 are of this century (§4.1.2.5.1).
+    let text = match (kind, text.get(..2)?) {
+        (0x17, year) if year < "50" => format!("20{text}"),
+        (0x17, _) => format!("19{text}"),
+        _ => text.to_owned(),
+    };
+    Some(chrono::NaiveDateTime::parse_from_str(&text, "%Y%m%d%H%M%SZ").ok()?.and_utc().timestamp())
+}
+
+/// The first element of DER: its tag, its content, and what follows.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        (bytes.iter().take(4).fold(0, |length, &byte| length << 8 | usize::from(byte)), rest)
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
 }
 
 fn describe(error: &pem::Error, what: &str) -> String {

@@ -156,6 +156,7 @@ pub async fn put(store: &Store, target: &Writable, push: Push) -> Result<Pushed,
             marked?;
             for _ in 0..ROUNDS {
                 if settle(&work, &target, &digest, &parsed, &bytes, &tags, &by, deadline).await? {
+                    repository::note(&work, target.repository(), &parsed, &tags);
                     return Ok(Pushed { digest, subject: parsed.subject, tags });
                 }
             }
@@ -251,9 +252,11 @@ async fn write(
     bytes: &Bytes,
     deadline: Deadline,
 ) -> Result<(), Error> {
-    futures::stream::iter(parsed.references.iter().map(Ok::<_, Error>))
-        .try_for_each_concurrent(PARALLEL, |reference| check(store, target, reference))
-        .await?;
+    // Pending is written: a deletion of the repository that does not see it is seen here.
+    let (ensured, checked) =
+        tokio::join!(repository::ensure_now(store, target.repository()), check_all(store, target, &parsed.references));
+    ensured?;
+    checked?;
     let key = key::manifest(target.repository(), digest);
     let header = Header {
         state: State::Live,
@@ -283,6 +286,12 @@ async fn write(
         }
     }
     Err(Error::unavailable("a manifest is pushed by too many at once"))
+}
+
+async fn check_all(store: &Store, target: &Writable, references: &[ManifestReference]) -> Result<(), Error> {
+    futures::stream::iter(references.iter().map(Ok::<_, Error>))
+        .try_for_each_concurrent(PARALLEL, |reference| check(store, target, reference))
+        .await
 }
 
 async fn check(store: &Store, target: &Writable, reference: &ManifestReference) -> Result<(), Error> {
@@ -316,14 +325,34 @@ async fn revive(store: &Store, target: &Writable, digest: &Digest) -> Result<(),
     Err(Error::unavailable("a manifest is changed by too many at once"))
 }
 
-/// Deletes a manifest by digest, with the tags that point at it (end-9). [`Error::Pinned`] if a published version needs it.
+/// Deletes a manifest by digest, with the tags that point at it (end-9). [`Error::Pinned`] if a published version needs it,
+/// [`Error::Immutable`] if one of its tags is.
 pub async fn delete(store: &Store, target: &Deletable, digest: &Digest) -> Result<(), Error> {
     store.writable()?;
     let (work, target, digest) = (store.clone(), target.clone(), digest.clone());
-    store.detached(async move { delete_now(&work, &target, &digest).await }).await
+    store.detached(async move { delete_now(&work, &target, &digest, true).await }).await
 }
 
-async fn delete_now(store: &Store, target: &Deletable, digest: &Digest) -> Result<(), Error> {
+/// The same with its immutable tags: part of the deletion of its repository.
+pub(crate) async fn delete_whatever(store: &Store, target: &Deletable, digest: &Digest) -> Result<(), Error> {
+    delete_now(store, target, digest, false).await
+}
+
+/// Why a manifest that is marked dying has to live on.
+async fn held(
+    store: &Store,
+    repository: &Repository,
+    digest: &Digest,
+    immutable: bool,
+) -> Result<Option<Error>, Error> {
+    if let Some(by) = pinned_by(store, &key::pins_of(repository, digest)).await? {
+        return Ok(Some(Error::Pinned { by }));
+    }
+    let tag = if immutable { tag::kept(store, repository, digest).await? } else { None };
+    Ok(tag.map(|tag| Error::Immutable { tag }))
+}
+
+async fn delete_now(store: &Store, target: &Deletable, digest: &Digest, immutable: bool) -> Result<(), Error> {
     let repository = target.repository();
     let key = key::manifest(repository, digest);
     store.mark_dirty(repository).await?;
@@ -339,10 +368,10 @@ async fn delete_now(store: &Store, target: &Deletable, digest: &Digest) -> Resul
             Err(Error::Conflict) => continue,
             Err(other) => return Err(other),
         }
-        if let Some(by) = pinned_by(store, &key::pins_of(repository, digest)).await? {
+        if let Some(why) = held(store, repository, digest, immutable).await? {
             header.value.state = State::Live;
             match record::update_with(store.records(), &key, &mut header, Some(&bytes)).await {
-                Ok(()) | Err(Error::Conflict) => return Err(Error::Pinned { by }),
+                Ok(()) | Err(Error::Conflict) => return Err(why),
                 Err(other) => return Err(other),
             }
         }

@@ -87,7 +87,18 @@ async fn a_role_is_refused_before_its_document_is_read() {
     let acme = harness.account("acme").await;
     let may = |role: &str| match role {
         "installer" => vec!["openapi", "credential_mint", "credential_revoke"],
-        _ => vec!["openapi", "account_get", "public_get", "key_list", "key_get", "credential_list", "credential_get"],
+        _ => vec![
+            "openapi",
+            "account_get",
+            "public_get",
+            "key_list",
+            "key_get",
+            "credential_list",
+            "credential_get",
+            "repository_list",
+            "tag_list",
+            "usage_get",
+        ],
     };
     for role in ["installer", "viewer"] {
         let (caller, _) = key(&acme, &harness, &["--role", role]).await;
@@ -104,7 +115,16 @@ async fn a_role_is_refused_before_its_document_is_read() {
 async fn an_operator_key_keeps_accounts_and_nothing_in_them() {
     let harness = Harness::start().await;
     let operator = harness.account("acme").await.actor(Actor::OperatorKey).await;
-    let accounts = ["openapi", "account_list", "account_create", "account_get", "account_change", "account_delete"];
+    let accounts = [
+        "openapi",
+        "account_list",
+        "account_create",
+        "account_get",
+        "account_change",
+        "account_delete",
+        "usage_get",
+        "usage_list",
+    ];
     for (operation, request) in requests() {
         let denied = operator.send(request).await.status == 403;
         assert_eq!(denied, !accounts.contains(&operation.label()), "{operation:?}");

@@ -2,9 +2,13 @@
 
 mod access_key;
 mod account;
+mod command;
 mod credential;
 mod door;
 mod public;
+mod repository;
+mod schema;
+mod usage;
 
 use conformance::{AccountUnderTest, Answer, Caller, Harness, Request};
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use conformance::{
     Harness,
     fixture::{self, Algorithm, Format},
-    harness::{log_file, read_text, write_file},
+    harness::{log_file, running, write_file},
     push,
     tools::{self, Run},
 };
@@ -18,13 +18,13 @@ use serde_json::Value;
 use super::{bad_keys, digest_of};
 
 /// A containerd with its own root, state and socket, without CRI.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     socket: PathBuf,
 }
 
 impl Daemon {
-    async fn start(harness: &Harness) -> Self {
+    pub(crate) async fn start(harness: &Harness) -> Self {
         let dir = harness.scratch("containerd");
         let (config, log, socket) = (dir.join("config.toml"), dir.join("log"), dir.join("containerd.sock"));
         let text = format!(
@@ -46,23 +46,21 @@ impl Daemon {
             .spawn()
             .unwrap();
         let mut daemon = Self { child, socket };
-        let mut probes = tokio::time::interval(std::time::Duration::from_millis(50));
-        for _ in 0..1200 {
-            probes.tick().await;
-            if daemon.ctr().args(["images", "ls", "-q"]).end().await.success {
-                return daemon;
-            }
-            let ended = daemon.child.try_wait().unwrap();
-            assert!(ended.is_none(), "containerd ended: {}", read_text(&log));
-        }
-        panic!("containerd does not become ready: {}", read_text(&log))
+        running(
+            &mut daemon,
+            |daemon| &mut daemon.child,
+            &log,
+            async |daemon| daemon.ctr().args(["images", "ls", "-q"]).end().await.success,
+        )
+        .await;
+        daemon
     }
 
-    fn ctr(&self) -> Run {
+    pub(crate) fn ctr(&self) -> Run {
         Run::new("ctr").arg("--address").arg(&self.socket)
     }
 
-    fn pull(&self, pair: &str, reference: &str) -> Run {
+    pub(crate) fn pull(&self, pair: &str, reference: &str) -> Run {
         self.ctr().args(["images", "pull", "--plain-http", "--snapshotter", "native", "--user", pair, reference])
     }
 

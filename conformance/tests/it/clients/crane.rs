@@ -3,10 +3,11 @@
 use conformance::{
     Credential, Harness,
     fixture::{self, Algorithm, Bundle, Format},
+    push,
     tools::Run,
 };
 
-use super::bad_keys;
+use super::{bad_keys, digest_of};
 
 fn crane(harness: &Harness) -> Run {
     Run::new("crane").env("DOCKER_CONFIG", harness.scratch("crane"))
@@ -14,8 +15,12 @@ fn crane(harness: &Harness) -> Run {
 
 /// crane's login asks nothing of the registry: a bad key shows at the first request.
 async fn login(harness: &Harness, key: &Credential) {
+    login_at(harness, &harness.host(), key).await;
+}
+
+async fn login_at(harness: &Harness, host: &str, key: &Credential) {
     crane(harness)
-        .args(["auth", "login", "--password-stdin", "-u", &key.username, &harness.host()])
+        .args(["auth", "login", "--password-stdin", "-u", &key.username, host])
         .input(key.password.clone())
         .ok()
         .await;
@@ -68,5 +73,27 @@ async fn crane_is_refused_with_every_bad_key() {
         let push = crane(&harness).arg("push").arg(harness.scratch("private-from")).args([&remote, "--index"]);
         // A push begins with HEAD, whose refusal has no text; a dead key fails at /token before it, which has.
         push.fails().await.says(if bad.refused_at_login { bad.says } else { bad.status });
+    }
+}
+
+#[tokio::test]
+async fn crane_copies_every_tag_of_a_repository_to_another_registry() {
+    let (harness, other) = (Harness::start().await, Harness::start().await);
+    let (acme, away) = (harness.account("acme").await, other.account("away").await);
+    let tags = [
+        ("v1", fixture::image("crane copy", Format::Oci)),
+        ("v2", fixture::image("crane copy", Format::Docker)),
+        ("v3", fixture::index("crane copy", Algorithm::Sha256, false)),
+    ];
+    let owner = acme.caller(&acme.push().await);
+    for (tag, bundle) in &tags {
+        push::bundle(&owner, "acme/web", tag, bundle).await;
+    }
+    login(&harness, &acme.pull().await).await;
+    login_at(&harness, &other.host(), &away.push().await).await;
+    let (from, to) = (format!("{}/acme/web", harness.host()), format!("{}/away/web", other.host()));
+    crane(&harness).args(["copy", "--all-tags", &from, &to]).ok().await;
+    for (tag, bundle) in &tags {
+        assert_eq!(digest_of(&away, "away/web", tag).await, bundle.root().digest);
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use conformance::{
     Credential, Harness, fixture,
-    harness::{log_file, read_text, write_file},
+    harness::{log_file, running, write_file},
     tools::{self, Run},
 };
 
@@ -22,10 +22,17 @@ pub(crate) struct Daemon<'a> {
 
 impl<'a> Daemon<'a> {
     pub(crate) async fn start(harness: &'a Harness) -> Self {
+        Self::start_through(harness, &[]).await
+    }
+
+    /// The same, started through a program that executes what follows in its own place.
+    pub(crate) async fn start_through(harness: &'a Harness, through: &[String]) -> Self {
         let dir = harness.scratch("docker");
         let log = dir.join("dockerd.log");
         let flag = |name: &str, file: &str| format!("--{name}={}", dir.join(file).display());
-        let child = Command::new(tools::find("dockerd"))
+        let mut words = through.iter().map(PathBuf::from).chain([tools::find("dockerd")]);
+        let child = Command::new(words.next().unwrap())
+            .args(words)
             .arg(format!("--host=unix://{}", dir.join("docker.sock").display()))
             .args([flag("data-root", "data"), flag("exec-root", "exec"), flag("pidfile", "pid")])
             .args(["--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"])
@@ -35,16 +42,14 @@ impl<'a> Daemon<'a> {
             .spawn()
             .unwrap();
         let mut daemon = Self { harness, child, dir };
-        let mut probes = tokio::time::interval(std::time::Duration::from_millis(100));
-        for _ in 0..600 {
-            probes.tick().await;
-            if daemon.docker().args(["info"]).end().await.success {
-                return daemon;
-            }
-            let ended = daemon.child.try_wait().unwrap();
-            assert!(ended.is_none(), "dockerd ended: {}", read_text(&log));
-        }
-        panic!("dockerd does not become ready: {}", read_text(&log))
+        running(
+            &mut daemon,
+            |daemon| &mut daemon.child,
+            &log,
+            async |daemon| daemon.docker().args(["info"]).end().await.success,
+        )
+        .await;
+        daemon
     }
 
     pub(crate) fn docker(&self) -> Run {
@@ -66,12 +71,15 @@ impl<'a> Daemon<'a> {
     }
 
     fn login(&self, key: &Credential) -> Run {
-        self.docker()
-            .args(["login", &self.harness.host(), "--password-stdin", "-u", &key.username])
-            .input(key.password.clone())
+        self.login_at(&self.harness.host(), key)
     }
 
-    async fn load(&self, seed: &str, reference: &str) {
+    pub(crate) fn login_at(&self, host: &str, key: &Credential) -> Run {
+        let login = ["login", host, "--password-stdin", "-u", &key.username];
+        self.docker().args(login).input(key.password.clone())
+    }
+
+    pub(crate) async fn load(&self, seed: &str, reference: &str) {
         let archive = self.dir.join("image.tar");
         write_file(&archive, &fixture::docker_archive(seed, reference));
         self.docker().arg("load").arg("-i").arg(archive).ok().await.says("Loaded image");

@@ -83,3 +83,48 @@ async fn helm_is_refused_with_every_bad_key() {
     pull(&harness, &chart, "nowhere").fails().await.says("was revoked at");
     push(&harness, &chart).fails().await.says("was revoked at");
 }
+
+/// A chart on disk that depends on `library`, any 1.x from 1.2 on, in the account's charts.
+fn write_parent(harness: &Harness) -> std::path::PathBuf {
+    let folder = harness.scratch("parent");
+    let text = format!(
+        "apiVersion: v2\nname: parent\nversion: 0.1.0\ndependencies:\n- name: library\n  version: ^1.2\n  repository: oci://{}/acme/charts\n",
+        harness.host()
+    );
+    write_file(&folder.join("Chart.yaml"), text.as_bytes());
+    folder
+}
+
+#[tokio::test]
+async fn helm_chooses_among_versions_and_builds_dependencies() {
+    let harness = Harness::start().await;
+    let acme = harness.account("acme").await;
+    login(&harness, &acme.push().await).ok().await;
+    for version in ["1.1.0", "1.2.0", "1.4.1+build.2", "1.10.0-rc.1", "2.0.0"] {
+        push(&harness, &fixture::chart("library", version)).ok().await;
+    }
+    login(&harness, &acme.pull().await).ok().await;
+    let remote = format!("oci://{}/acme/charts/library", harness.host());
+    let range = ["--plain-http", "--version", "^1.2"];
+    let chosen = fixture::chart("library", "1.4.1+build.2");
+    let shown = helm(&harness).args(["show", "chart", &remote]).args(range).ok().await;
+    shown.says("version: 1.4.1+build.2\n");
+    let to = harness.scratch("chosen");
+    helm(&harness).args(["pull", &remote]).args(range).arg("--destination").arg(&to).ok().await;
+    let pulled = Run::new("sha256sum").arg(to.join(chosen.file_name())).ok().await;
+    assert_eq!(format!("sha256:{}", &pulled.stdout[..64]), Algorithm::Sha256.digest(&chosen.archive));
+    helm(&harness).args(["template", "release", &remote]).args(range).ok().await.says("kind: ConfigMap");
+    let dry = ["install", "release", &remote, "--dry-run=client"];
+    helm(&harness).args(dry).args(range).ok().await.says("kind: ConfigMap");
+    helm(&harness).args(["show", "chart", &remote, "--plain-http"]).ok().await.says("version: 2.0.0\n");
+    let none = ["show", "chart", &remote, "--plain-http", "--version", "^3"];
+    helm(&harness).args(none).fails().await;
+
+    let parent = write_parent(&harness);
+    helm(&harness).args(["dependency", "update", "--plain-http"]).arg(&parent).ok().await;
+    assert!(parent.join("charts/library-1.4.1+build.2.tgz").is_file());
+    std::fs::remove_dir_all(parent.join("charts")).unwrap();
+    helm(&harness).args(["dependency", "build", "--plain-http"]).arg(&parent).ok().await;
+    assert!(parent.join("charts/library-1.4.1+build.2.tgz").is_file());
+    helm(&harness).args(["template", "release"]).arg(&parent).ok().await.says("# Source: parent/charts/library/");
+}

@@ -1,8 +1,10 @@
 //! oras: the Go library version 2 in a small program of our own, and the Python client.
 
 use conformance::{
-    Credential, Harness,
+    Credential, Harness, Request,
+    fixture::{self, Algorithm},
     harness::{read_text, write_file},
+    push,
     tools::{self, Run},
 };
 
@@ -88,5 +90,40 @@ async fn oras_python_is_refused_with_every_bad_key() {
         python(&harness, &bad.credential).args(["pull", &remote]).arg(harness.scratch("nowhere")).fails().await;
         python(&harness, &bad.credential).args(["push", &remote]).arg(&file).fails().await;
         assert!(!harness.scratch("nowhere").join("note.txt").exists());
+    }
+}
+
+#[tokio::test]
+async fn oras_go_copies_an_image_with_its_referrers_and_theirs() {
+    let (harness, other) = (Harness::start().await, Harness::start().await);
+    let (acme, beta, away) =
+        (harness.account("acme").await, harness.account("beta").await, other.account("away").await);
+    let index = fixture::index("graph", Algorithm::Sha256, false);
+    let list = fixture::artifact_of("graph", "application/spdx+json", index.root());
+    let signature = fixture::artifact_of("graph", "application/vnd.example.signature", list.root());
+    let owner = acme.caller(&acme.push().await);
+    push::bundle(&owner, "acme/graph", "v1", &index).await;
+    for (tag, bundle) in [("list", &list), ("signature", &signature)] {
+        push::bundle(&owner, "acme/graph", tag, bundle).await;
+    }
+    let from = format!("{}/acme/graph:v1", harness.host());
+    let reads = acme.pull().await;
+    for (account, host, name) in [(&beta, harness.host(), "beta/graph"), (&away, other.host(), "away/graph")] {
+        let writes = account.push().await;
+        let copied = go(&reads)
+            .env("ORAS_TO_USERNAME", &writes.username)
+            .env("ORAS_TO_PASSWORD", &writes.password)
+            .args(["copy", &from, &format!("{host}/{name}:v1")])
+            .ok()
+            .await;
+        assert_eq!(copied.digest(), index.root().digest);
+        assert_eq!(digest_of(account, name, "v1").await, index.root().digest);
+        let caller = account.caller(&account.pull().await);
+        for (subject, referrer) in [(&index, &list), (&list, &signature)] {
+            let path = format!("/v2/{name}/referrers/{}", subject.root().digest);
+            let found = caller.send(Request::get(path)).await.expect(200).json();
+            assert_eq!(found["manifests"][0]["digest"], referrer.root().digest.as_str());
+            assert_eq!(found["manifests"].as_array().unwrap().len(), 1);
+        }
     }
 }

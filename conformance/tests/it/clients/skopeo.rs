@@ -3,6 +3,7 @@
 use conformance::{
     Credential, Harness,
     fixture::{self, Algorithm, Bundle, Format},
+    push,
     tools::Run,
 };
 
@@ -67,5 +68,49 @@ async fn skopeo_is_refused_with_every_bad_key() {
         // A push begins with HEAD, whose refusal has no text; a dead key fails at /token before it, which has.
         let push = copy(&harness, &layout, &remote).args(["--dest-creds", &pair]).fails().await;
         push.says(if bad.refused_at_login { bad.says } else { bad.status });
+    }
+}
+
+fn sync(harness: &Harness, from: (&str, &str), to: (&str, &str)) -> Run {
+    skopeo(harness)
+        .args(["sync", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"])
+        .args(["--src", from.0, "--dest", to.0, from.1, to.1])
+}
+
+fn pair(flag: &str, key: &Credential) -> [String; 2] {
+    [flag.to_owned(), format!("{}:{}", key.username, key.password)]
+}
+
+#[tokio::test]
+async fn skopeo_sync_moves_every_tag_of_a_repository_through_a_folder_and_straight() {
+    let (harness, other) = (Harness::start().await, Harness::start().await);
+    let (acme, beta, away) =
+        (harness.account("acme").await, harness.account("beta").await, other.account("away").await);
+    let tags = [
+        ("v1", fixture::image("sync", Format::Oci)),
+        ("v2", fixture::image("sync", Format::Docker)),
+        ("v3", fixture::index("sync", Algorithm::Sha256, false)),
+    ];
+    let owner = acme.caller(&acme.push().await);
+    for (tag, bundle) in &tags {
+        push::bundle(&owner, "acme/team/web", tag, bundle).await;
+    }
+    let reads = acme.pull().await;
+    let source = format!("{}/acme/team/web", harness.host());
+    let folder = harness.scratch("synced").display().to_string();
+    sync(&harness, ("docker", &source), ("dir", &folder)).args(pair("--src-creds", &reads)).ok().await;
+    let target = format!("{}/beta/mirror", harness.host());
+    let writes = beta.push().await;
+    sync(&harness, ("dir", &folder), ("docker", &target)).args(pair("--dest-creds", &writes)).ok().await;
+    let target = format!("{}/away/mirror", other.host());
+    let writes = away.push().await;
+    sync(&harness, ("docker", &source), ("docker", &target))
+        .args(pair("--src-creds", &reads))
+        .args(pair("--dest-creds", &writes))
+        .ok()
+        .await;
+    for (tag, bundle) in &tags {
+        assert_eq!(digest_of(&beta, "beta/mirror/web", tag).await, bundle.root().digest);
+        assert_eq!(digest_of(&away, "away/mirror/web", tag).await, bundle.root().digest);
     }
 }

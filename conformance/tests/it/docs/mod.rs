@@ -1,5 +1,11 @@
 //! The commands of the documentation, run as they stand: one module a page, named after it.
 
+mod api;
+mod from_elsewhere;
+mod keys_and_secrets;
+mod kubernetes;
+mod migration;
+mod quick_start;
 mod readme;
 
 use conformance::{harness::read_text, page, tools};

@@ -8,8 +8,9 @@ use registry::api::ApiOperation;
 
 use super::{
     Seen,
+    oracle::Stage,
     visitor::scopes,
-    world::{ACME, ALLOWED, BETA, FROZEN, HALTED, PHOENIX, World, basic, bearer, order},
+    world::{ACME, ALLOWED, BETA, FROZEN, HALTED, PHOENIX, PRIVATE, TAG, World, basic, bearer, order},
 };
 
 /// Who calls: the rows.
@@ -118,22 +119,28 @@ enum Need {
     Mint,
     /// To end a credential, read-only and retired or not: owner, publisher; an installer its own.
     EndCredential,
+    /// To delete content: owner; a publisher whose key may delete, which the one that is sent here may not.
+    DeleteContent,
+    /// To read how much there is: operator, owner, publisher, viewer.
+    ReadUsage,
 }
 
 const fn need(operation: ApiOperation) -> Need {
     use ApiOperation as O;
     match operation {
         O::OpenApi => Need::Any,
-        O::AccountList => Need::OperatorReads,
+        O::AccountList | O::UsageList => Need::OperatorReads,
         O::AccountCreate | O::AccountDelete => Need::OperatorWrites,
         O::AccountGet => Need::ReadAccount,
         O::AccountChange => Need::ChangeAccount,
-        O::PublicGet | O::CredentialList | O::CredentialGet => Need::Read,
+        O::PublicGet | O::CredentialList | O::CredentialGet | O::RepositoryList | O::TagList => Need::Read,
         O::KeyList | O::KeyGet => Need::ReadKeys,
-        O::PublicSet | O::KeyCreate => Need::Write,
+        O::PublicSet | O::KeyCreate | O::RepositoryChange => Need::Write,
         O::KeyRetire | O::KeyRevoke => Need::EndKey,
         O::CredentialMint => Need::Mint,
         O::CredentialRevoke => Need::EndCredential,
+        O::RepositoryDelete | O::TagDelete => Need::DeleteContent,
+        O::UsageGet => Need::ReadUsage,
     }
 }
 
@@ -145,11 +152,13 @@ const fn row(need: Need) -> [Verdict; 10] {
         Need::Any => [Unknown, Done, Done, Done, Done, Done, Done, Denied, Done, Done],
         Need::OperatorReads => [Unknown, Denied, Denied, Denied, Denied, Denied, Denied, Denied, Done, Done],
         Need::OperatorWrites => [Unknown, Denied, Denied, Denied, Denied, Denied, Denied, Denied, Done, Frozen],
-        Need::ReadAccount => [Unknown, Done, Done, Denied, Done, Done, Done, Denied, Done, Done],
+        Need::ReadAccount | Need::ReadUsage => [Unknown, Done, Done, Denied, Done, Done, Done, Denied, Done, Done],
         Need::ChangeAccount => [Unknown, Done, Denied, Denied, Denied, Denied, Frozen, Denied, Done, Frozen],
         Need::Read => [Unknown, Done, Done, Denied, Done, Done, Done, Denied, Denied, Denied],
         Need::ReadKeys => [Unknown, Done, Denied, Denied, Done, Done, Done, Denied, Denied, Denied],
-        Need::Write => [Unknown, Done, Denied, Denied, Denied, Denied, Frozen, Denied, Denied, Denied],
+        Need::Write | Need::DeleteContent => {
+            [Unknown, Done, Denied, Denied, Denied, Denied, Frozen, Denied, Denied, Denied]
+        }
         Need::EndKey => [Unknown, Done, Denied, Denied, Denied, Done, Done, Denied, Denied, Denied],
         Need::Mint => [Unknown, Done, Done, Done, Denied, Denied, Done, Denied, Denied, Denied],
         // Of the ids that are tried here none is of a credential that the installer minted.
@@ -288,15 +297,28 @@ const NO_ID: &str = "0k3v9x0a2m4p6r1t";
 fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> Request {
     use ApiOperation as O;
     let path = operation.path().replace("{account}", account).replace("{id}", id);
+    // A repository is there or not as ids are.
+    let name = if id == PRIVATE { PRIVATE } else { "web/nothing" };
+    let path = match operation {
+        O::RepositoryList | O::RepositoryChange | O::RepositoryDelete => format!("{path}?name={name}"),
+        O::TagList => format!("{path}?repository={name}"),
+        O::TagDelete => format!("{path}?repository={name}&tag={TAG}"),
+        _ => path,
+    };
     let request = Request::new(operation.method(), path);
     match operation {
         O::AccountCreate => request.body(format!(r#"{{"name":"made-{number}"}}"#)),
         O::AccountChange => request.header("If-Match", "\"999999\"").body(r#"{"display":"x"}"#),
-        O::AccountDelete => request.header("If-Match", "\"999999\""),
+        O::AccountDelete | O::RepositoryDelete | O::TagDelete => request.header("If-Match", "\"999999\""),
         O::PublicSet => request.header("If-Match", "\"999999\"").body(r#"{"patterns":[]}"#),
         O::KeyCreate => request.body("{}"),
         O::CredentialMint => request.body(r#"{"kind":"pull"}"#),
-        O::OpenApi
+        O::RepositoryChange => request.header("If-Match", "\"999999\"").body(r#"{"settings":{"immutable_tags":[]}}"#),
+        O::RepositoryList
+        | O::TagList
+        | O::UsageGet
+        | O::UsageList
+        | O::OpenApi
         | O::AccountList
         | O::AccountGet
         | O::PublicGet
@@ -310,16 +332,30 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
     }
 }
 
+const fn of_a_repository(operation: ApiOperation) -> bool {
+    use ApiOperation as O;
+    matches!(operation, O::RepositoryList | O::RepositoryChange | O::RepositoryDelete | O::TagList | O::TagDelete)
+}
+
 /// The status of what is done, where account and id exist as told.
 fn done(operation: ApiOperation, account: bool, id: bool) -> u16 {
     use ApiOperation as O;
     let named = operation.path().contains("{account}");
-    let has_id = operation.path().contains("{id}");
+    let has_id = operation.path().contains("{id}") || of_a_repository(operation);
     match operation {
         _ if (named && !account) || (has_id && !id) => 404,
         O::AccountCreate | O::KeyCreate | O::CredentialMint => 201,
-        O::AccountChange | O::AccountDelete | O::PublicSet => 412,
-        O::OpenApi
+        O::AccountChange
+        | O::AccountDelete
+        | O::PublicSet
+        | O::RepositoryChange
+        | O::RepositoryDelete
+        | O::TagDelete => 412,
+        O::RepositoryList
+        | O::TagList
+        | O::UsageGet
+        | O::UsageList
+        | O::OpenApi
         | O::AccountList
         | O::AccountGet
         | O::PublicGet
@@ -370,6 +406,8 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
         let credential = world.mint(account, &order("pull", &[], &[])).await.id;
         ids.insert(account, Ids { key: key.to_string(), credential: credential.to_string() });
     }
+    world.bring(Stage::NoRepository).await;
+    world.bring(Stage::There).await;
     // Not even the policy of one account makes a difference in another.
     let policy = PolicyChange { ip_allow: Some(vec![ALLOWED.to_owned()]), ..PolicyChange::default() };
     world.change(BETA, AccountChange { policy, ..AccountChange::default() }).await;
@@ -379,9 +417,12 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
         for key in &keys {
             let mut seen: HashMap<bool, Seen> = HashMap::new();
             // The same id in another account is another id, so one that exists is tried everywhere.
-            let own = &ids[key.account];
-            let id = if operation.path().contains("/keys/") { &own.key } else { &own.credential };
-            let beta = if operation.path().contains("/keys/") { &ids[BETA].key } else { &ids[BETA].credential };
+            let id_of = |ids: &Ids| match operation {
+                _ if of_a_repository(operation) => PRIVATE.to_owned(),
+                _ if operation.path().contains("/keys/") => ids.key.clone(),
+                _ => ids.credential.clone(),
+            };
+            let (id, beta) = (id_of(&ids[key.account]), id_of(&ids[BETA]));
             for (account, exists, id, has) in [
                 (key.account, true, id.as_str(), true),
                 (key.account, true, NO_ID, false),
@@ -418,7 +459,16 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
                     }
                 }
                 let touched = world.counted.take();
-                if !touched.is_empty() {
+                // Of what is done only that which is about content touches storage, and there the account's own keys.
+                let content = verdict == Verdict::Done
+                    && (of_a_repository(operation)
+                        || matches!(operation, ApiOperation::UsageGet | ApiOperation::UsageList));
+                let generation = world.generation(account).await.unwrap_or_default();
+                let allowed = |touched: &String| {
+                    content
+                        && (operation == ApiOperation::UsageList || touched.split('/').any(|part| part == generation))
+                };
+                if !touched.iter().all(allowed) {
                     found.push(format!("storage calls: {touched:?}"));
                 }
                 cells += 1;

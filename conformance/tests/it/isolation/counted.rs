@@ -22,8 +22,9 @@ pub(super) struct Counted {
     touched: Mutex<Vec<String>>,
 }
 
-/// What `auth` and the server itself keep.
-const NOT_STORAGE: [&str; 5] = ["sys/", "gen/", "acct/", "auth/", "audit/"];
+/// What `auth` and the server itself keep; the queue of work is looked at by the clockwork, and a request that writes there changes
+/// the listing.
+const NOT_STORAGE: [&str; 6] = ["sys/", "gen/", "acct/", "auth/", "audit/", "w/"];
 /// A server says once a minute that it is there; no request does that.
 const HEARTBEAT: &str = "sys/replicas/";
 

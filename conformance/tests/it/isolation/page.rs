@@ -65,7 +65,9 @@ fn render(visitors: &[Visitor]) -> String {
         let cells = api::Caller::ALL.map(|caller| api::expected(operation, caller).cell());
         let _ = writeln!(page, "| `{}` | {} |", operation.label(), cells.join(" | "));
     }
-    page += "\nAn installer's key ends only what it minted.\n";
+    page += "\nAn installer's key ends only what it minted. A publisher's key deletes repositories and tags if it was made with `--delete`; the \
+        one of the table was not. A key reaches the repositories of its patterns only, and usage is for keys that reach the whole \
+        account.\n";
     page += "\n## Who was sent to try\n\n| who | as |\n| --- | --- |\n";
     for principal in Principal::ALL {
         let titles: Vec<_> = visitors.iter().filter(|v| v.principal == principal).map(|v| v.title).collect();

@@ -45,7 +45,7 @@ pub(super) const PHOENIX: &str = "phoenix";
 /// Accounts that exist from the beginning.
 const ACCOUNTS: [&str; 6] = [ACME, BETA, LATE, FROZEN, HALTED, PHOENIX];
 /// The private repository, in every account.
-const PRIVATE: &str = "web/api";
+pub(super) const PRIVATE: &str = "web/api";
 /// The public one.
 const PUBLIC: &str = "open/hello";
 /// The tag of the content.
@@ -67,8 +67,6 @@ impl Site {
             .set("operations", "off")
             // Every request says where it comes from, so that no address fails often enough to be slowed.
             .set("trusted_proxy", "127.0.0.0/8")
-            // A token of 20 KiB has to reach the code that refuses it.
-            .set("limits.header_size", "64KiB")
             .set("read_only", read_only.to_string());
         let config = config::load(&sources).unwrap();
         let records = Arc::new(CountedRecords(Arc::clone(counted)));
@@ -337,9 +335,9 @@ impl World {
         self.auth().upload_keys().open(&repository, None, opener, now).unwrap().1
     }
 
-    /// The generation that an account's name means now.
+    /// The generation that a text means now, if it is an account's name.
     pub(super) async fn generation(&self, account: &str) -> Option<String> {
-        let account = self.auth().resolve(&name(account)).await.unwrap()?;
+        let account = self.auth().resolve(&account.parse().ok()?).await.unwrap()?;
         Some(account.generation().to_string())
     }
 }

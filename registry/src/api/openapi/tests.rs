@@ -12,7 +12,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use storage::{backend::memory::MemoryRecords, clock::ManualClock};
 
-use super::*;
+use super::{
+    super::repositories::{RepositoryChange, SettingsChange},
+    documents::Field,
+    *,
+};
 
 fn tables() -> BTreeMap<&'static str, &'static [Field]> {
     DOCUMENTS.into_iter().collect()
@@ -27,7 +31,9 @@ fn the_document_lists_every_operation_and_no_other() {
         for (method, operation) in methods.as_object().unwrap() {
             let label = operation["operationId"].as_str().unwrap();
             listed.insert((method.to_uppercase(), path.clone(), label.to_owned()));
-            assert!(operation["responses"]["default"].is_object(), "{label}");
+            for status in ["401", "429", "500", "503"] {
+                assert!(operation["responses"][status].is_object(), "{label} {status}");
+            }
         }
     }
     let all = ApiOperation::ALL.map(|o| (o.method().to_string(), o.path().to_owned(), o.label().to_owned()));
@@ -73,6 +79,8 @@ fn the_document_names_the_fields_that_requests_may_have() {
         ("Public", accepted::<PublicDocument>()),
         ("NewKey", accepted::<NewKey>()),
         ("MintRequest", accepted::<MintRequest>()),
+        ("RepositoryChange", accepted::<RepositoryChange>()),
+        ("RepositorySettingsChange", accepted::<SettingsChange>()),
     ];
     for (name, accepted) in read {
         let told: BTreeSet<_> = tables()[name].iter().map(|field| field.name.to_owned()).collect();

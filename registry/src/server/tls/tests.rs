@@ -113,3 +113,25 @@ fn a_key_of_another_certificate_is_refused() {
     let text = refused(one(&folder, CERTIFICATE, OTHER_KEY));
     assert!(text.ends_with("; name a certificate and its own key"), "{text}");
 }
+
+#[test]
+fn the_end_of_a_certificate_is_known_by_its_names() {
+    let folder = TempDir::new().unwrap();
+    let certificates = Certificates::load(one(&folder, CERTIFICATE, KEY)).unwrap();
+    assert_eq!(certificates.ends(), [("localhost".to_owned(), 4_948_864_404)]);
+}
+
+#[test]
+fn a_time_with_two_digits_of_the_year_is_of_this_century_below_50() {
+    let certificate = |year: &str| {
+        let element = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
+        let time = |text: &str| element(0x17, text.as_bytes());
+        let validity = element(0x30, &[time("200101000000Z"), time(&format!("{year}0101000000Z"))].concat());
+        let number = element(0x02, &[1]);
+        let fields = [element(0xa0, &number), number, element(0x30, &[]), element(0x30, &[]), validity].concat();
+        element(0x30, &element(0x30, &fields))
+    };
+    assert_eq!(not_after(&certificate("30")), Some(1_893_456_000));
+    assert_eq!(not_after(&certificate("99")), Some(915_148_800));
+    assert_eq!(not_after(&certificate("30")[..20]), None);
+}

@@ -25,7 +25,7 @@ use std::{
 };
 
 use self::space::Space;
-pub use self::{bytes::LocalBytes, lock::ServeLock, records::LocalRecords};
+pub use self::{bytes::LocalBytes, lock::ServeLock, records::LocalRecords, space::Disk};
 use crate::{Clock, Error};
 
 /// How a folder is opened.
@@ -93,6 +93,11 @@ pub fn open_records(
     refuse_network(folder, options)?;
     let lock = lock(&path.with_extension("lock"), options)?;
     Ok((Arc::new(LocalRecords::open(path, clock)?), lock))
+}
+
+/// The disk that `folder` lies on; `None` when the system does not tell.
+pub fn disk(folder: &Path) -> Option<Disk> {
+    Space::of(folder).disk().ok()
 }
 
 fn make(path: &Path) -> Result<(), Error> {

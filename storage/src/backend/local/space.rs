@@ -10,6 +10,17 @@ pub(super) struct Space {
     folder: PathBuf,
 }
 
+/// The disk under a folder, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// What may still be written.
+    pub free: u64,
+    /// All of it.
+    pub size: u64,
+    /// Uploads are refused below this much free.
+    pub reserve: u64,
+}
+
 const RESERVE: u64 = 256 << 20;
 
 /// `f_type` of the file systems whose locks or syncs depend on another machine.
@@ -37,11 +48,16 @@ impl Space {
 
     /// [`Error::Full`] when less than max(2 %, 256 MiB) is free, or a quarter where that would be most of the disk.
     pub(super) fn admit(&self) -> Result<(), Error> {
+        let disk = self.disk()?;
+        if disk.free < disk.reserve { Err(Error::Full) } else { Ok(()) }
+    }
+
+    pub(super) fn disk(&self) -> Result<Disk, Error> {
         let stat = stat(&self.folder)?;
         let unit = u64::try_from(stat.f_bsize).unwrap_or(1);
-        let total = stat.f_blocks.saturating_mul(unit);
-        let reserve = (total / 50).max(RESERVE).min(total / 4);
-        if stat.f_bavail.saturating_mul(unit) < reserve { Err(Error::Full) } else { Ok(()) }
+        let size = stat.f_blocks.saturating_mul(unit);
+        let reserve = (size / 50).max(RESERVE).min(size / 4);
+        Ok(Disk { free: stat.f_bavail.saturating_mul(unit), size, reserve })
     }
 
     /// The name of the network file system that the folder lies on.

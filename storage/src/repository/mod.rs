@@ -1,31 +1,58 @@
-//! Repositories: their existence, which a push makes, and the page of an account's repositories.
+//! Repositories: their existence, which a push makes, their settings, the page of an account's repositories, and their deletion.
+
+mod delete;
+mod settings;
+mod summary;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Account, Error, Readable, Repository, RepositoryName, Store, Time, Writable, key, record};
+pub use delete::{Pass, delete, finish_deletions};
+pub use settings::{PATTERN_LIMIT, RepositorySettings, TagPattern, change};
+pub(crate) use settings::{immutable, movable};
+pub(crate) use summary::note;
+pub use summary::{Found, Kind, Page, Summary, TAGS_COUNTED, get, page, summaries};
+
+use crate::{Error, Readable, Repository, Store, Time, Writable, key, record};
 
 /// The record of a repository.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RepositoryRecord {
-    created: Time,
+    pub(crate) created: Time,
+    #[serde(default, skip_serializing_if = "RepositorySettings::is_default")]
+    pub(crate) settings: RepositorySettings,
     /// Set while the repository is being deleted: nothing is pushed to it until that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    deleting: Option<serde_json::Value>,
+    pub(crate) deleting: Option<Deleting>,
+}
+
+/// The order to delete a repository. What is left of it is what is left to do, so nothing more has to be remembered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Deleting {
+    pub(crate) since: Time,
 }
 
 /// Makes the repository at the first push to it. [`Error::Deleting`] while it is being deleted.
 pub(crate) async fn ensure(store: &Store, target: &Writable) -> Result<(), Error> {
     store.writable()?;
-    let repository = target.repository();
-    if store.recently_seen(repository) {
+    if store.recently_seen(target.repository()) {
         return Ok(());
     }
+    ensure_now(store, target.repository()).await
+}
+
+/// The same, looking at the record itself: a manifest's push does so after its pending is written, and a deletion sets its flag
+/// before it looks at pendings, so one of the two sees the other.
+pub(crate) async fn ensure_now(store: &Store, repository: &Repository) -> Result<(), Error> {
     let key = key::repository_record(repository);
     match record::read::<RepositoryRecord>(store.records(), &key).await? {
-        Some(found) if found.value.deleting.is_some() => return Err(Error::Deleting),
+        Some(found) if found.value.deleting.is_some() => {
+            store.unseen(repository);
+            return Err(Error::Deleting);
+        }
         Some(_) => {}
         None => {
-            let new = RepositoryRecord { created: store.now(), deleting: None };
+            let new =
+                RepositoryRecord { created: store.now(), settings: RepositorySettings::default(), deleting: None };
             match record::create(store.records(), &key, new).await {
                 // Another first push was faster; that is as good.
                 Ok(_) | Err(Error::Conflict) => {}
@@ -54,35 +81,4 @@ pub(crate) async fn absent(store: &Store, repository: &Repository, absent: Error
 /// [`Error::NoRepository`] unless the repository exists.
 pub async fn require(store: &Store, source: &Readable) -> Result<(), Error> {
     if exists(store, source.repository()).await? { Ok(()) } else { Err(Error::NoRepository) }
-}
-
-/// A page of repository names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The names, in the byte order of their keys.
-    pub names: Vec<RepositoryName>,
-    /// Whether more follow.
-    pub more: bool,
-}
-
-/// At most `limit` repositories of one account, those after `after`. An empty account costs one request.
-pub async fn page(
-    store: &Store,
-    account: &Account,
-    after: Option<&RepositoryName>,
-    limit: usize,
-) -> Result<Page, Error> {
-    if limit == 0 {
-        return Ok(Page { names: Vec::new(), more: false });
-    }
-    let after = after.map(|name| key::bang(name.path()));
-    let mut entries =
-        store.records().page(&key::repositories(account), after.as_deref(), limit.saturating_add(1)).await?;
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    let names = entries
-        .iter()
-        .filter_map(|entry| format!("{}/{}", account.name(), entry.name.replace('!', "/")).parse().ok())
-        .collect();
-    Ok(Page { names, more })
 }
