@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::{
+    actor::Caller,
     client::{Client, Request},
     clock::VARIABLE,
     minio::Minio,
@@ -284,7 +285,8 @@ impl Harness {
         let made = self.hythe(&["credential", "create", "witness", "--kind", "pull", "--output", "json"]).await;
         let made: serde_json::Value = serde_json::from_str(&made.stdout).unwrap_or_default();
         let field = |name: &str| made.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let ask = async || self.send(Request::get("/v2/").basic(&field("username"), &field("password"))).await.status;
+        let caller = Caller::basic(self.client(), &field("username"), &field("password"));
+        let ask = async || caller.send(Request::get("/v2/")).await.status;
         assert_eq!(ask().await, 200, "{}", self.log());
         self.hythe(&["credential", "revoke", "witness", &field("id")]).await;
         let mut looks = tokio::time::interval(PROBE);
