@@ -8,7 +8,7 @@ use storage::{AccountName, Generation, RepositoryName, Time, key};
 use crate::{
     access_key::KeyState,
     account::AccountState,
-    decide::logs_in,
+    decide::{Action, logs_in},
     dossier::{Dossier, KeyDossier},
     error::Error,
     follow::{Standing, TRIES},
@@ -154,6 +154,43 @@ impl Auth {
             judged.holder.public = self.public_about(about, standing).await?;
         }
         Ok(Principal::Token(judged.holder, verified.grant.clone()))
+    }
+
+    /// Whether what somebody was permitted in a repository is still permitted: asked in the middle of a transfer, when
+    /// [`Auth::place`] has moved. What has only expired, or may only write no more, goes on to its end; what cannot be known now
+    /// does not.
+    pub async fn still<A: Action>(&self, who: &Principal, about: &RepositoryName, from: IpAddr) -> bool {
+        let standing = Standing::Confirmed;
+        let who = match who {
+            Principal::Anonymous(_) | Principal::AnonymousToken(_) => {
+                self.public_for(about, standing).await.map(Principal::Anonymous)
+            }
+            Principal::Credential(holder) => self.again(holder, about, from, standing).await.map(Principal::Credential),
+            Principal::Token(holder, grant) => {
+                self.again(holder, about, from, standing).await.map(|holder| Principal::Token(holder, grant.clone()))
+            }
+            // It finishes its own upload and has no other right to look at.
+            Principal::ExpiredToken(holder, _) => return self.again(holder, about, from, standing).await.is_ok(),
+        };
+        let permit = who.and_then(|who| crate::authorize::<A>(&who, about));
+        matches!(permit, Ok(_) | Err(Refusal::ReadOnly { .. }))
+    }
+
+    /// The holder as the records say now, expired or not.
+    async fn again(
+        &self,
+        holder: &Holder,
+        about: &RepositoryName,
+        from: IpAddr,
+        standing: Standing,
+    ) -> Result<Holder, Refusal> {
+        let subject = (holder.account.generation().clone(), holder.id.clone());
+        let found = self.dossier(holder.account.name(), &subject, self.knowing(standing)).await?;
+        let dossier = found.ok_or(Refusal::InvalidToken)?;
+        let judged = self.judge(&dossier.value, from, self.clock.now(), standing);
+        let mut holder = judged.map_err(|_| Refusal::InvalidToken)?.holder;
+        holder.public = self.public_about(Some(about), standing).await?;
+        Ok(holder)
     }
 
     /// A user name and a password, as a living credential; [`Refusal::Unauthenticated`] with a reason for who has the right

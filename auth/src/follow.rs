@@ -88,6 +88,12 @@ impl Auth {
         Ok(())
     }
 
+    /// How far the log is known here. While it stays the same, nothing is known to have ended: one load in the middle of a
+    /// transfer, before [`Auth::still`].
+    pub fn place(&self) -> u64 {
+        self.watch.place()
+    }
+
     /// How long ago the log was confirmed; `None`: not yet.
     pub fn log_age(&self) -> Option<Duration> {
         self.watch.age(&*self.clock)

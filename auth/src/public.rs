@@ -133,19 +133,23 @@ impl Auth {
             return Err(Error::Invalid(vec![Invalid::new(field, "outside the patterns of this key")]));
         }
         let account = self.living(name).await?.value.account();
-        let rev = self.publish(&account, &patterns, if_match).await?;
+        let (rev, changed) = self.publish(&account, &patterns, if_match).await?;
+        if !changed {
+            // Whoever asks again may have been told that the log could not be written.
+            self.log_end(account.generation(), What::Public).await?;
+        }
         tracing::info!(event = "repo.public", account = %name, actor = actor.label(), patterns = patterns.len(), "public patterns were set");
         Ok(PublicDocument::new(&patterns, rev))
     }
 
     /// Makes these patterns what is public in an account, and nothing else: the record, then the list of accounts that have any, then
-    /// what every replica has to know. Gives the record's `rev`.
+    /// what every replica has to know. Gives the record's `rev`, and whether anything was written.
     pub(crate) async fn publish(
         &self,
         account: &Account,
         patterns: &[Pattern],
         if_match: Option<u64>,
-    ) -> Result<u64, Error> {
+    ) -> Result<(u64, bool), Error> {
         let (rev, changed) = self.swap_public(account, patterns, if_match).await?;
         if patterns.is_empty() {
             self.unlist_public(account).await?;
@@ -156,7 +160,7 @@ impl Auth {
         if changed {
             self.log_end(account.generation(), What::Public).await?;
         }
-        Ok(rev)
+        Ok((rev, changed))
     }
 
     /// Writes the patterns under compare-and-swap; gives the record's `rev` and whether there was anything to write.

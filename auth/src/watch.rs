@@ -69,6 +69,11 @@ impl Heard {
         if complete {
             for (_, generation, what) in log.entries().filter(|(seq, ..)| *seq > self.seq) {
                 self.place += 1;
+                if what == What::All {
+                    self.floor = self.place;
+                    self.entries.clear();
+                    continue;
+                }
                 self.entries.push_back((self.place, generation.clone(), what));
             }
             while self.entries.len() > REMEMBERED {
