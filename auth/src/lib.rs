@@ -15,11 +15,13 @@
 mod access_key;
 mod account;
 mod authenticate;
+mod cache;
 mod credential;
 mod decide;
 mod declared;
+mod dossier;
 mod error;
-mod fresh;
+mod follow;
 mod id;
 mod installation;
 mod issue;
@@ -41,7 +43,9 @@ mod settings;
 mod signing_key;
 mod time;
 mod token;
+mod token_cache;
 mod upkeep;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::{
+    actor::Caller,
     client::{Client, Request},
     clock::VARIABLE,
     minio::Minio,
@@ -270,6 +271,35 @@ impl Harness {
     /// When the command fails.
     pub async fn hythe_at(&self, offset_seconds: i64, args: &[&str]) -> Ended {
         self.run_at(offset_seconds, args).ok().await
+    }
+
+    /// Waits until the running server has heard of every right that commands on its store have ended so far: it reads the log of
+    /// such ends once a second, in its order, so it is asked about a credential whose end is the newest.
+    ///
+    /// # Panics
+    /// When it still has not after a minute.
+    pub async fn heard(&self) {
+        if self.server.is_none() {
+            return;
+        }
+        if self.remember("witness") {
+            self.hythe(&["account", "create", "witness"]).await;
+        }
+        let made = self.hythe(&["credential", "create", "witness", "--kind", "pull", "--output", "json"]).await;
+        let made: serde_json::Value = serde_json::from_str(&made.stdout).unwrap_or_default();
+        let field = |name: &str| made.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let caller = Caller::basic(self.client(), &field("username"), &field("password"));
+        let ask = async || caller.send(Request::get("/v2/")).await.status;
+        assert_eq!(ask().await, 200, "{}", self.log());
+        self.hythe(&["credential", "revoke", "witness", &field("id")]).await;
+        let mut looks = tokio::time::interval(PROBE);
+        for _ in 0..PROBES {
+            looks.tick().await;
+            if ask().await == 401 {
+                return;
+            }
+        }
+        panic!("the server has not heard of a revocation for a minute\n{}", self.log())
     }
 
     /// A command that has not run yet, for those that are meant to fail.

@@ -3,6 +3,8 @@
 mod account;
 mod decide;
 mod declared;
+mod follow;
+mod interleaving;
 mod login;
 mod mint;
 mod render;

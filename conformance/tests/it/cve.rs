@@ -199,6 +199,7 @@ async fn an_account_that_is_made_again_knows_nobody_of_before() {
     let session = push::open(&basic, "phoenix/web").await;
     harness.hythe(&["account", "delete", "phoenix"]).await;
     harness.hythe(&["account", "create", "phoenix"]).await;
+    harness.heard().await;
 
     let manifest = || Request::get("/v2/phoenix/web/manifests/v1");
     basic.send(manifest()).await.refused(401, "UNAUTHORIZED");
