@@ -3,10 +3,7 @@
 mod away;
 mod cut;
 
-use std::{
-    env,
-    time::{Duration, Instant},
-};
+use std::{env, time::Duration};
 
 use conformance::{
     AccountUnderTest, Caller, Harness, Request, Store,
@@ -14,7 +11,8 @@ use conformance::{
     harness, push,
 };
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use storage::{Clock, clock::SystemClock};
+use tokio::{task::JoinSet, time::Instant};
 
 /// What is promised.
 const BOUND: Duration = Duration::from_secs(5);
@@ -133,7 +131,7 @@ impl Three {
         let answer = who.send(end).await.expect(200);
         ended.send_replace(Some(Instant::now()));
         if let Some(by) = answer.json().get("effective_by").and_then(Value::as_str) {
-            let left = chrono::DateTime::parse_from_rfc3339(by).unwrap().to_utc() - chrono::Utc::now();
+            let left = chrono::DateTime::parse_from_rfc3339(by).unwrap().to_utc() - SystemClock::new().now();
             assert!(left <= chrono::TimeDelta::seconds(5), "{by}");
         }
         pulls.join_all().await
@@ -186,12 +184,12 @@ async fn what_has_ended_is_refused_on_three_replicas_within_the_bound() {
             lasted.extend(three.round(ends, round % 3).await);
         }
         lasted.sort();
-        let part = |share: f64| lasted[((lasted.len() - 1) as f64 * share) as usize].as_millis();
+        let part = |percent: usize| lasted[(lasted.len() - 1) * percent / 100].as_millis();
         println!(
             "{ends:?}: {rounds} rounds on 3 replicas; the last pull after the answer: p50 {} ms, p99 {} ms, max {} ms",
-            part(0.5),
-            part(0.99),
-            part(1.0)
+            part(50),
+            part(99),
+            part(100)
         );
         assert!(lasted.iter().all(|lasted| *lasted < BOUND), "{ends:?}: {lasted:?}");
     }

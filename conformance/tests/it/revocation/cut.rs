@@ -19,15 +19,15 @@ fn size() -> usize {
     if env::var_os("HYTHE_LONG").is_some() { 1 << 30 } else { 96 << 20 }
 }
 
-/// What is read or written at once, a hundred times a second: 6.4 MB/s.
-const PART: usize = 64 << 10;
+/// What is read or written at once, a hundred times a second: 5 MB/s.
+const PART: u16 = 50_000;
 const STEP: Duration = Duration::from_millis(10);
 
 /// A connection that holds little on its way, so that what arrives is what was sent a moment ago.
 async fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(PART as u32).unwrap();
-    socket.set_send_buffer_size(PART as u32).unwrap();
+    socket.set_recv_buffer_size(PART.into()).unwrap();
+    socket.set_send_buffer_size(PART.into()).unwrap();
     socket.connect(address).await.unwrap()
 }
 
@@ -59,12 +59,12 @@ async fn a_slow_download_ends_with_the_right_to_it() {
         harness.hythe(&["credential", "revoke", "acme", &dying.id]).await;
         Instant::now()
     };
-    let (mut ticks, mut part, mut received) = (tokio::time::interval(STEP), vec![0; PART], 0);
+    let (mut ticks, mut part, mut received) = (tokio::time::interval(STEP), vec![0; PART.into()], 0);
     tokio::pin!(revoke);
     let mut ended = None;
     loop {
         tokio::select! {
-            at = &mut revoke, if ended.is_none() && received > 16 * PART => ended = Some(at),
+            at = &mut revoke, if ended.is_none() && received > 1 << 20 => ended = Some(at),
             _ = ticks.tick() => {
                 let read = dying_stream.read(&mut part).await.unwrap_or(0);
                 if read == 0 {
@@ -109,16 +109,16 @@ async fn a_slow_push_ends_with_the_right_to_it_and_leaves_nothing() {
     };
     tokio::pin!(revoke);
     let (mut ticks, mut sent, mut answer, mut ended) = (tokio::time::interval(STEP), 0, Vec::new(), None);
-    let mut part = vec![0; PART];
+    let mut part = vec![0; PART.into()];
     while sent < size() {
         tokio::select! {
-            at = &mut revoke, if ended.is_none() && sent > 16 * PART => ended = Some(at),
+            at = &mut revoke, if ended.is_none() && sent > 1 << 20 => ended = Some(at),
             read = stream.read(&mut part) => match read {
                 Ok(read @ 1..) => answer.extend_from_slice(&part[..read]),
                 _ => break,
             },
             _ = ticks.tick() => {
-                let next = &blob.bytes[sent..(sent + PART).min(size())];
+                let next = &blob.bytes[sent..(sent + usize::from(PART)).min(size())];
                 if stream.write_all(next).await.is_err() {
                     break;
                 }
