@@ -7,10 +7,13 @@ use storage::{key, record};
 use crate::{
     account::OnStale, cache::Knowing, error::Error, installation::Auth, refusal::Refusal, revocation::AuthLog,
     secret::Kind,
+    watch::Moment,
 };
 
 /// How long one look may take.
 const LOOK: Duration = Duration::from_millis(1500);
+/// How long a look that failed speaks for those who ask after it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long pulls go on, where their account wants it, after the log was last confirmed.
 const SERVED: Duration = Duration::from_hours(1);
 
@@ -77,7 +80,15 @@ impl Auth {
     /// Looks at the log once. Call it every second; requests look for themselves when nobody has done so within the bound.
     pub async fn follow(&self) -> Result<(), Error> {
         let looking = tokio::time::timeout(LOOK, self.look_at_log()).await;
-        looking.unwrap_or_else(|_| Err(storage::Error::unavailable("sys/authlog was not read in time").into()))
+        let looked = looking
+            .unwrap_or_else(|_| Err(storage::Error::unavailable("sys/authlog was not read in time").into()));
+        *self.look_failed.write() = looked.is_err().then(|| Moment::now(&*self.clock));
+        looked
+    }
+
+    /// Whether a look failed so lately that another would say the same.
+    fn just_failed(&self) -> bool {
+        self.look_failed.read().is_some_and(|at| at.age(&*self.clock) < LOOK_AGAIN)
     }
 
     async fn look_at_log(&self) -> Result<(), Error> {
@@ -113,15 +124,14 @@ impl Auth {
         if self.stands() {
             return Standing::Confirmed;
         }
-        let asked = self.looks.load(Ordering::Acquire);
-        let _looking = self.looking.lock().await;
-        // Somebody's look that began after this request came and failed speaks for this one too.
-        let failed_since = self.looks.load(Ordering::Acquire) != asked;
-        if !self.stands() && !failed_since {
-            if let Err(error) = self.follow().await {
+        if !self.just_failed() {
+            let _looking = self.looking.lock().await;
+            if !self.stands()
+                && !self.just_failed()
+                && let Err(error) = self.follow().await
+            {
                 tracing::debug!(error = &error as &dyn std::error::Error, "the log of ended rights was not read");
             }
-            self.looks.fetch_add(1, Ordering::AcqRel);
         }
         if self.stands() { Standing::Confirmed } else { Standing::CutOff(self.log_age().unwrap_or(Duration::MAX)) }
     }

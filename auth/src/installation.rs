@@ -31,7 +31,7 @@ use crate::{
     signing_key::{Keyring, SigningKeys},
     token_cache::TokenCache,
     upkeep::Used,
-    watch::Watch,
+    watch::{Moment, Watch},
 };
 
 /// The installation: its identity and the roots of every MAC key.
@@ -72,7 +72,7 @@ pub struct Auth {
     pub(crate) declared: RwLock<Accepted>,
     pub(crate) watch: Watch,
     pub(crate) looking: tokio::sync::Mutex<()>,
-    pub(crate) looks: AtomicU64,
+    pub(crate) look_failed: RwLock<Option<Moment>>,
     pub(crate) stale_decisions: AtomicU64,
     pub(crate) appends: Appends,
     pub(crate) keyring: Single<Keyring>,
@@ -145,7 +145,7 @@ impl Auth {
             declared: RwLock::default(),
             watch: Watch::default(),
             looking: tokio::sync::Mutex::new(()),
-            looks: AtomicU64::new(0),
+            look_failed: RwLock::new(None),
             stale_decisions: AtomicU64::new(0),
             appends: Appends::default(),
             keyring: Single::new(),

@@ -171,7 +171,10 @@ impl Auth {
             };
             *turn = Some(self.clock.elapsed());
             let appended = self.append(&ends).await;
-            let _first = group.outcome.set(appended.as_ref().map(|()| ()).map_err(Error::to_string));
+            let _first = group.outcome.set(match &appended {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            });
             appended?;
         }
         drop(turn);

@@ -51,6 +51,8 @@ pub struct Harness {
     // Dropped in this order: the server before its store, the folder last.
     server: Option<Child>,
     minio: Option<Minio>,
+    /// What a server needs in its environment for the bucket of another harness.
+    shared: Option<Vec<(String, String)>>,
     client: Client,
     serve_args: Vec<String>,
     /// Where it listens, when that is not the address that the harness's own client uses.
@@ -95,6 +97,7 @@ impl Harness {
         Self {
             server: None,
             minio,
+            shared: None,
             client: Client::new(free_address()),
             serve_args: Vec::new(),
             listen: None,
@@ -103,6 +106,27 @@ impl Harness {
             accounts: Mutex::default(),
             dir,
         }
+    }
+
+    /// A further server on the bucket of this harness, which it finds at `endpoint`, or where the bucket is.
+    ///
+    /// # Panics
+    /// When this harness has no bucket.
+    pub async fn replica(&self, endpoint: Option<SocketAddr>) -> Self {
+        let mut environment = self.environment();
+        assert!(!environment.is_empty(), "only a bucket can have several servers");
+        if let Some(endpoint) = endpoint {
+            environment.push(("AWS_ENDPOINT".to_owned(), format!("http://{endpoint}")));
+        }
+        let mut harness = Self::stopped(Store::Local).await;
+        harness.shared = Some(environment);
+        harness.boot().await;
+        harness
+    }
+
+    /// Where the bucket of this harness is, if it has one of its own.
+    pub fn bucket(&self) -> Option<SocketAddr> {
+        self.minio.as_ref().map(Minio::address)
     }
 
     /// Starts the server and waits until it is ready; after [`Harness::kill`] on the same address.
@@ -331,14 +355,15 @@ impl Harness {
 
     /// The flags that name this harness's store.
     pub fn store_flags(&self) -> [String; 2] {
-        match self.minio {
-            None => ["--data".to_owned(), self.data().display().to_string()],
-            Some(_) => ["--store".to_owned(), Minio::url()],
+        if self.environment().is_empty() {
+            ["--data".to_owned(), self.data().display().to_string()]
+        } else {
+            ["--store".to_owned(), Minio::url()]
         }
     }
 
     fn environment(&self) -> Vec<(String, String)> {
-        self.minio.as_ref().map(Minio::environment).unwrap_or_default()
+        self.shared.clone().or_else(|| self.minio.as_ref().map(Minio::environment)).unwrap_or_default()
     }
 
     /// The program, after what it is started through.

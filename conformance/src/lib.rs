@@ -25,6 +25,7 @@ pub mod minio;
 pub mod page;
 pub mod push;
 pub mod tools;
+pub mod wire;
 
 pub use actor::{AccountUnderTest, Actor, Caller, Credential};
 pub use client::{Answer, Client, Request};

@@ -133,6 +133,7 @@ async fn without_the_store_an_account_is_refused_at_the_bound_or_its_pulls_serve
     serving.world.pass(1);
     assert!(matches!(serving.asks().await, Err(Refusal::Stale)));
     serving.world.records.faults().heal();
+    serving.world.pass(1);
     assert_eq!(serving.asks().await.unwrap().holder().unwrap().stale(), None);
 }
 
@@ -170,6 +171,7 @@ async fn a_machine_that_was_suspended_decides_nothing_by_what_it_knew_before() {
         assert!(matches!(ask().await, Err(Refusal::Stale)), "{moved}");
         world.records.faults().heal();
     }
+    clock.wall.store(-28, Ordering::Relaxed);
     assert!(matches!(ask().await, Err(Refusal::Unauthenticated(Some(Reason::RevokedAt(_))))));
 }
 

@@ -213,5 +213,6 @@ async fn a_store_that_is_away_is_no_answer_about_anybody() {
     }
     assert!(matches!(world.auth.authenticate_api(None, HERE).await, Err(Refusal::Unauthenticated(None))));
     world.records.faults().heal();
+    world.pass(1);
     assert!(world.basic(&minted, "acme/x").await.is_ok());
 }

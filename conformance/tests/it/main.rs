@@ -35,6 +35,8 @@ mod operations;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod revocation;
+#[cfg(test)]
 mod secret;
 #[cfg(test)]
 mod self_signed;
