@@ -5,6 +5,7 @@
 //! - [`Actor`] names who may come: each becomes a [`Caller`] that can try any request.
 //! - [`Client`] is HTTP without opinions: raw paths, raw headers, raw bytes.
 //! - [`fixture`] makes images, charts, indexes, artifacts and hostile inputs from a seed, so that no two tests share bytes.
+//! - [`fuzz`] mutates kept seeds for as long as it is told.
 //! - [`page`] runs the commands of a page of the documentation.
 //! - [`kubernetes`] starts an API server, etcd, containerd and a kubelet, whose pods pull from a harness.
 //! - [`tools`] finds the real clients that `conformance/run` installs.
@@ -15,6 +16,7 @@ pub mod actor;
 pub mod client;
 pub mod clock;
 pub mod fixture;
+pub mod fuzz;
 pub mod harness;
 pub mod kubernetes;
 pub mod lax;
