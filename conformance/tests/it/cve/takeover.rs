@@ -8,7 +8,12 @@ use std::{
     },
 };
 
-use conformance::{Actor, Caller, Harness, Request, Store, fixture::Format, push, tools::Run};
+use conformance::{
+    Actor, Caller, Harness, Request, Store,
+    fixture::{Algorithm, Content, Format},
+    push,
+    tools::Run,
+};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::{
@@ -204,4 +209,54 @@ async fn a_new_registry_has_no_password_that_anybody_knows() {
     let made: Value = serde_json::from_str(&made.stdout).unwrap();
     let owner = Caller::bearer(harness.client(), made["key"].as_str().unwrap());
     owner.send(Request::get("/api/v1/accounts/acme")).await.expect(200);
+}
+
+/// A page that somebody pushed would act for whoever looks at it, if the registry's host served it as one.
+#[tokio::test]
+async fn what_was_pushed_is_never_a_page_of_this_host() {
+    let harness = Harness::start().await;
+    let acme = harness.account("acme").await;
+    let vendor = acme.actor(Actor::PushDelete).await;
+    let page = "<!doctype html><script>fetch('/api/v1/accounts')</script>";
+    let page = Content::new(Algorithm::Sha256, "text/html", page);
+    push::blob(&vendor, "acme/web", &page).await;
+    let blob = format!("/v2/acme/web/blobs/{}", page.digest);
+    for request in [
+        Request::get(&*blob),
+        Request::get(&*blob).header("Accept", "text/html"),
+        Request::get(&*blob).header("Range", "bytes=0-20"),
+        Request::head(&*blob),
+    ] {
+        let served = vendor.send(request).await;
+        assert!(served.status.is_success(), "{}", served.status);
+        for (name, value) in [
+            ("content-type", "application/octet-stream"),
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "sandbox"),
+        ] {
+            assert_eq!(served.header(name), value, "{name}");
+        }
+    }
+    // Nor is it a manifest, and nothing that comes back in an error is a page.
+    for kind in ["text/html", "application/xhtml+xml", "image/svg+xml"] {
+        let put = Request::put("/v2/acme/web/manifests/v1").header("Content-Type", kind).body(page.bytes.clone());
+        vendor.send(put).await.refused(400, "MANIFEST_INVALID");
+    }
+    let image = conformance::fixture::image("<script>", Format::Oci);
+    push::bundle(&vendor, "acme/web", "v1", &image).await;
+    let manifest = vendor.send(Request::get("/v2/acme/web/manifests/v1")).await.expect(200);
+    assert_eq!(manifest.header("x-content-type-options"), "nosniff");
+    assert_eq!(manifest.header("content-type"), image.root().media_type);
+    for path in
+        ["/v2/acme/<script>alert(1)</script>/tags/list", "/%3Cscript%3E", "/token?service=<script>", "/api/v1/<script>"]
+    {
+        let raw = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/html\r\nConnection: close\r\n\r\n",
+            harness.host()
+        );
+        let answer = harness.client().raw(raw.as_bytes()).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer).to_lowercase();
+        let head = answer.split("\r\n\r\n").next().unwrap_or_default();
+        assert!(!head.contains("text/html"), "{answer}");
+    }
 }
