@@ -14,6 +14,7 @@ mod cli;
 mod ending;
 mod error;
 pub mod hosts;
+mod issuers;
 pub mod metrics;
 mod observed;
 pub mod oci;

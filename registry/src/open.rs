@@ -124,6 +124,7 @@ pub async fn auth(opened: &Opened, config: &Config, clock: Arc<dyn Clock>) -> Re
     let settings = auth::Settings {
         seal_key,
         read_only: config.server.read_only || opened.read_only,
+        trusted_issuers: config.issuers.trusted.clone(),
         ..auth::Settings::default()
     };
     Auth::open(Arc::clone(&opened.records), clock, settings).await

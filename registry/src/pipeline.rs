@@ -122,6 +122,7 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
         Operation::Jwks => Ok(token::jwks(app).await?),
         Operation::TokenGet => token::get(app, &query, &authorization, &host).await,
         Operation::TokenPost => token::post(app, parts, &query, &authorization, &host, body).await,
+        Operation::Exchange => Box::pin(api::exchange(app, parts, body, &host, known)).await,
         Operation::Api => {
             let mut called = api::Called::default();
             let outcome = Box::pin(api::call(app, parts, body, &authorization, &host, &mut called)).await;
@@ -225,6 +226,7 @@ async fn protocol(
         | Operation::Ready
         | Operation::TokenGet
         | Operation::TokenPost
+        | Operation::Exchange
         | Operation::Jwks
         | Operation::Api => Err(Failure::Route(RouteError::NotFound { v2: false })),
     }
@@ -270,6 +272,7 @@ fn scopes(operation: &Operation, query: &Query<'_>) -> Scopes {
         }
         Access::Open
         | Access::Token
+        | Access::Exchange
         | Access::V2Ping
         | Access::Catalog
         | Access::Api

@@ -1,4 +1,7 @@
-//! The one outgoing HTTP client: commands that speak to a server's `/api/v1`, and, by [`client`], to a cluster.
+//! The one outgoing HTTP client: commands that speak to a server's `/api/v1` or, by [`client`], to a cluster; and fetches from
+//! addresses that others choose.
+
+mod guarded;
 
 use std::time::Duration;
 
@@ -6,6 +9,8 @@ use config::{PublicUrl, Secret};
 use http::{Method, StatusCode, header};
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, redirect::Policy};
 use serde_json::Value;
+
+pub(crate) use self::guarded::{FetchError, Guarded};
 
 /// How long an answer may take: no operation of the API works longer.
 const PATIENCE: Duration = Duration::from_secs(30);

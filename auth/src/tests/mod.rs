@@ -3,6 +3,7 @@
 mod account;
 mod decide;
 mod declared;
+mod federation;
 mod login;
 mod mint;
 mod render;

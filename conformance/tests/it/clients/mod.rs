@@ -13,6 +13,7 @@ mod notation;
 mod oras;
 mod podman;
 mod regctl;
+mod rotation;
 mod skopeo;
 mod umoci;
 
