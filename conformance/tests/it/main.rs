@@ -21,6 +21,8 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod isolation;
