@@ -6,8 +6,7 @@ use storage::{key, record};
 
 use crate::{
     account::OnStale, cache::Knowing, error::Error, installation::Auth, refusal::Refusal, revocation::AuthLog,
-    secret::Kind,
-    watch::Moment,
+    secret::Kind, watch::Moment,
 };
 
 /// How long one look may take.
@@ -80,8 +79,8 @@ impl Auth {
     /// Looks at the log once. Call it every second; requests look for themselves when nobody has done so within the bound.
     pub async fn follow(&self) -> Result<(), Error> {
         let looking = tokio::time::timeout(LOOK, self.look_at_log()).await;
-        let looked = looking
-            .unwrap_or_else(|_| Err(storage::Error::unavailable("sys/authlog was not read in time").into()));
+        let looked =
+            looking.unwrap_or_else(|_| Err(storage::Error::unavailable("sys/authlog was not read in time").into()));
         *self.look_failed.write() = looked.is_err().then(|| Moment::now(&*self.clock));
         looked
     }
