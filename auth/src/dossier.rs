@@ -166,7 +166,7 @@ impl Auth {
             record::read::<CredentialRecord>(&*self.records, &credential_key),
         )?;
         let (Some(account_record), Some(credential)) = (account_record, credential) else { return Ok(None) };
-        let (account_record, credential) = (account_record.value, credential.value);
+        let (account_record, mut credential) = (account_record.value, credential.value);
         if !is_meant(&account_record, &account) {
             return Ok(None);
         }
@@ -177,6 +177,12 @@ impl Auth {
                 let found = record::read::<KeyRecord>(&*self.records, &parent_key).await?;
                 let Some(found) = found else { return Ok(None) };
                 Some(found.value)
+            }
+            IssuerKind::Oidc => {
+                // A policy ends what it gave, and says nothing else about it.
+                let Some(end) = self.trust_end(&account, &credential.by.id).await? else { return Ok(None) };
+                credential.revoked_at = credential.revoked_at.or(end);
+                None
             }
         };
         Ok(Some(Dossier {

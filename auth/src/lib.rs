@@ -7,6 +7,7 @@
 //! - An access key mints, a credential logs in, an access token opens `/v2/`; none does another's work.
 //! - A token is worth what its credential's record says when it is used: life and death are read, not signed.
 //! - To end a right is to mark the record, then to append to the log that every replica follows, then to answer.
+//! - A token of somebody else's is exchanged for a credential only where an owner said whose, and what for ([`TrustDocument`]).
 //! - Nothing locks anybody out: only failing requests are slowed, by address.
 //!
 //! [`Auth`] is the door: [`Auth::authenticate`] and [`Auth::issue`] for the registry's protocol, [`Auth::authenticate_api`] for
@@ -21,6 +22,7 @@ mod decide;
 mod declared;
 mod dossier;
 mod error;
+mod federation;
 mod follow;
 mod id;
 mod installation;
@@ -58,6 +60,10 @@ pub use decide::{
 };
 pub use declared::{Declared, Departed, NotDeclared, declare_key};
 pub use error::{Error, Invalid};
+pub use federation::{
+    ExchangeAsked, ExchangeRefusal, Expected, GrantDocument, IssuerKeys, KeySource, KeysNeeded, NewGrant, NewKeys,
+    NewTrust, NotKeys, SigningAlgorithm, TrustDocument,
+};
 pub use id::{Id, NotAnId};
 pub use installation::Auth;
 pub use issue::{IssuedToken, RefreshToken, TokenRefusal, TokenRequest};

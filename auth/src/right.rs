@@ -38,6 +38,12 @@ pub enum Right {
     Mint,
     /// To revoke credentials.
     EndCredentials,
+    /// To read trust policies.
+    ReadTrusts,
+    /// To make trust policies.
+    MakeTrusts,
+    /// To delete trust policies, and with them what they gave.
+    EndTrusts,
     /// To read repositories, their settings and tags, within the key's patterns.
     ReadRepositories,
     /// To change the settings of repositories.
@@ -64,7 +70,7 @@ enum Effect {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::ListAccounts,
         Self::KeepAccounts,
         Self::ReadAccount,
@@ -77,6 +83,9 @@ impl Right {
         Self::ReadCredentials,
         Self::Mint,
         Self::EndCredentials,
+        Self::ReadTrusts,
+        Self::MakeTrusts,
+        Self::EndTrusts,
         Self::ReadRepositories,
         Self::ChangeRepositories,
         Self::DeleteContent,
@@ -89,10 +98,14 @@ impl Right {
         use Role::{Installer, Owner, Publisher, Viewer};
         match self {
             Self::ListAccounts | Self::KeepAccounts | Self::ReadAllUsage => &[],
-            Self::ChangeAccount | Self::SetPublic | Self::MakeKeys | Self::EndKeys | Self::ChangeRepositories => {
-                &[Owner]
-            }
-            Self::ReadKeys => &[Owner, Viewer],
+            Self::ChangeAccount
+            | Self::SetPublic
+            | Self::MakeKeys
+            | Self::EndKeys
+            | Self::MakeTrusts
+            | Self::EndTrusts
+            | Self::ChangeRepositories => &[Owner],
+            Self::ReadKeys | Self::ReadTrusts => &[Owner, Viewer],
             Self::DeleteContent => &[Owner, Publisher],
             Self::ReadAccount | Self::ReadPublic | Self::ReadCredentials | Self::ReadRepositories | Self::ReadUsage => {
                 &[Owner, Publisher, Viewer]
@@ -118,6 +131,9 @@ impl Right {
             | Self::ReadCredentials
             | Self::Mint
             | Self::EndCredentials
+            | Self::ReadTrusts
+            | Self::MakeTrusts
+            | Self::EndTrusts
             | Self::ReadRepositories
             | Self::ChangeRepositories
             | Self::DeleteContent => false,
@@ -131,15 +147,17 @@ impl Right {
             | Self::ReadPublic
             | Self::ReadKeys
             | Self::ReadCredentials
+            | Self::ReadTrusts
             | Self::ReadRepositories
             | Self::ReadUsage
             | Self::ReadAllUsage => Effect::Reads,
             Self::Mint => Effect::Mints,
-            Self::EndKeys | Self::EndCredentials => Effect::Ends,
+            Self::EndKeys | Self::EndCredentials | Self::EndTrusts => Effect::Ends,
             Self::KeepAccounts
             | Self::ChangeAccount
             | Self::SetPublic
             | Self::MakeKeys
+            | Self::MakeTrusts
             | Self::ChangeRepositories
             | Self::DeleteContent => Effect::Writes,
         }

@@ -1,6 +1,8 @@
 //! What a request costs before anything is read: a token that was verified before, one that was not, and a new token. The figures
 //! are printed; more than twice what is promised fails, so that a machine that does something else beside is no failure.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what cannot be set up ends the test")]
+
 use std::{
     net::{IpAddr, Ipv4Addr},
     pin::pin,

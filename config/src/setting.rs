@@ -94,6 +94,18 @@ pub const SETTINGS: &[Setting] = &[
         "Serve a certificate for this name, of an authority that is made and kept in DATA/tls, or in --tls-dir",
     ),
     live("trusted_proxy", Kind::List, "CIDR", "Proxy whose X-Forwarded-For, -Proto and -Host count"),
+    setting(
+        "trusted_issuer",
+        Kind::List,
+        "URL",
+        "Issuer of OpenID Connect tokens whose keys are asked for, as its tokens name it; trust policies may take its tokens",
+    ),
+    setting(
+        "trusted_issuer_network",
+        Kind::List,
+        "CIDR",
+        "Network that issuers may be in beside the public ones, which are all that are asked otherwise",
+    ),
     setting("read_only", Kind::Switch, "BOOL", "Refuse pushes and deletes"),
     setting(
         "sparse_manifests",

@@ -76,6 +76,14 @@ impl Harness {
         Self::with(store, &[]).await
     }
 
+    /// A server at an address that was chosen before, because something else has to know it first.
+    pub async fn at(address: SocketAddr) -> Self {
+        let mut harness = Self::stopped(Store::usual()).await;
+        harness.client = Client::new(address);
+        harness.boot().await;
+        harness
+    }
+
     /// A server with further arguments to `serve`.
     pub async fn with(store: Store, serve_args: &[&str]) -> Self {
         let mut harness = Self::stopped(store).await;
@@ -378,7 +386,8 @@ impl Harness {
         command
     }
 
-    fn clock_path(&self) -> PathBuf {
+    /// The file that [`VARIABLE`] names to programs that share the server's clock.
+    pub fn clock_path(&self) -> PathBuf {
         self.dir.path().join("clock")
     }
 

@@ -5,7 +5,7 @@
 //! | the day of last use of keys and credentials is written | every minute, and at the stop |
 //! | a step of the signing keys' rotation, if one is due | every minute |
 //! | repositories whose deletion was ordered are deleted | at once, by the process that took the order; what a dead one left, at the start and within minutes |
-//! | credentials that ended more than a week ago are removed | once a day, an hour after the start for the first time |
+//! | credentials and trust policies that ended more than a week ago are removed, and what is remembered of used tokens that are over | once a day, an hour after the start for the first time |
 //!
 //! A read-only server does none of it; every server looks at the log of ended rights once a second. Replicas need no agreement: each step may be done twice and harms nobody.
 
@@ -136,6 +136,18 @@ async fn sweep(auth: &Auth) -> Result<(), auth::Error> {
             let mut after = None;
             loop {
                 after = auth.sweep_credentials(&account, after.as_deref()).await?;
+                if after.is_none() {
+                    break;
+                }
+            }
+            loop {
+                after = auth.sweep_trusts(&account, after.as_deref()).await?;
+                if after.is_none() {
+                    break;
+                }
+            }
+            loop {
+                after = auth.sweep_used_tokens(&account, after.as_deref()).await?;
                 if after.is_none() {
                     break;
                 }

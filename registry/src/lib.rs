@@ -15,6 +15,7 @@ mod ending;
 mod error;
 mod footing;
 pub mod hosts;
+mod issuers;
 pub mod metrics;
 mod observed;
 pub mod oci;

@@ -125,6 +125,7 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
         Operation::Jwks => Ok(token::jwks(app).await?),
         Operation::TokenGet => token::get(app, &query, &authorization, &host).await,
         Operation::TokenPost => token::post(app, parts, &query, &authorization, &host, body).await,
+        Operation::Exchange => Box::pin(api::exchange(app, parts, body, &host, known)).await,
         Operation::Api => {
             let mut called = api::Called::default();
             let outcome = Box::pin(api::call(app, parts, body, &authorization, &host, &mut called)).await;
@@ -246,6 +247,7 @@ async fn protocol(
         | Operation::Ready
         | Operation::TokenGet
         | Operation::TokenPost
+        | Operation::Exchange
         | Operation::Jwks
         | Operation::Api => Err(Failure::Route(RouteError::NotFound { v2: false })),
     }
@@ -290,6 +292,7 @@ fn scopes(operation: &Operation, query: &Query<'_>) -> Scopes {
         }
         Access::Open
         | Access::Token
+        | Access::Exchange
         | Access::V2Ping
         | Access::Catalog
         | Access::Api

@@ -11,6 +11,7 @@ use storage::{
 use crate::{
     App, background,
     hosts::Hosts,
+    issuers::Issuers,
     metrics::{Metrics, family},
     open,
     operations::{Check, Operations, Readiness},
@@ -201,6 +202,7 @@ async fn serve(
     let app = Arc::new(App {
         store,
         auth,
+        issuers: Issuers::new(&config.issuers, Arc::clone(&clock)),
         clock,
         hosts: Hosts::new(
             public_urls(&config, address),

@@ -3,6 +3,7 @@
 mod account;
 mod decide;
 mod declared;
+mod federation;
 mod follow;
 mod interleaving;
 mod login;

@@ -7,6 +7,7 @@ mod kubernetes;
 mod migration;
 mod quick_start;
 mod readme;
+mod renewal;
 mod security;
 
 use conformance::{harness::read_text, page, tools};

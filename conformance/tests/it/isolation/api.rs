@@ -117,7 +117,7 @@ enum Need {
     ReadKeys,
     /// To write: owner.
     Write,
-    /// To end a key, read-only and retired or not: owner.
+    /// To end a key or a trust policy, read-only and retired or not: owner.
     EndKey,
     /// To mint, read-only or not: owner, publisher, installer.
     Mint,
@@ -138,9 +138,9 @@ const fn need(operation: ApiOperation) -> Need {
         O::AccountGet => Need::ReadAccount,
         O::AccountChange => Need::ChangeAccount,
         O::PublicGet | O::CredentialList | O::CredentialGet | O::RepositoryList | O::TagList => Need::Read,
-        O::KeyList | O::KeyGet => Need::ReadKeys,
-        O::PublicSet | O::KeyCreate | O::RepositoryChange => Need::Write,
-        O::KeyRetire | O::KeyRevoke => Need::EndKey,
+        O::KeyList | O::KeyGet | O::TrustList | O::TrustGet => Need::ReadKeys,
+        O::PublicSet | O::KeyCreate | O::TrustCreate | O::RepositoryChange => Need::Write,
+        O::KeyRetire | O::KeyRevoke | O::TrustDelete => Need::EndKey,
         O::CredentialMint => Need::Mint,
         O::CredentialRevoke => Need::EndCredential,
         O::RepositoryDelete | O::TagDelete => Need::DeleteContent,
@@ -303,7 +303,12 @@ async fn keys(world: &World) -> Vec<Key> {
 struct Ids {
     key: String,
     credential: String,
+    trust: String,
 }
+
+/// A trust policy that can be made.
+const TRUST: &str = r#"{"issuer":"https://cluster.example","match":{"sub":"robot"},"grant":{"actions":["pull"]},"jwks":{"keys":[
+    {"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}}"#;
 
 /// An id of the right form that nothing has.
 const NO_ID: &str = "0k3v9x0a2m4p6r1t";
@@ -324,9 +329,12 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
     match operation {
         O::AccountCreate => request.body(format!(r#"{{"name":"made-{number}"}}"#)),
         O::AccountChange => request.header("If-Match", "\"999999\"").body(r#"{"display":"x"}"#),
-        O::AccountDelete | O::RepositoryDelete | O::TagDelete => request.header("If-Match", "\"999999\""),
+        O::AccountDelete | O::TrustDelete | O::RepositoryDelete | O::TagDelete => {
+            request.header("If-Match", "\"999999\"")
+        }
         O::PublicSet => request.header("If-Match", "\"999999\"").body(r#"{"patterns":[]}"#),
         O::KeyCreate => request.body("{}"),
+        O::TrustCreate => request.body(TRUST),
         O::CredentialMint => request.body(r#"{"kind":"pull"}"#),
         O::RepositoryChange => request.header("If-Match", "\"999999\"").body(r#"{"settings":{"immutable_tags":[]}}"#),
         O::RepositoryList
@@ -343,7 +351,9 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
         | O::KeyRevoke
         | O::CredentialList
         | O::CredentialGet
-        | O::CredentialRevoke => request,
+        | O::CredentialRevoke
+        | O::TrustList
+        | O::TrustGet => request,
     }
 }
 
@@ -359,10 +369,11 @@ fn done(operation: ApiOperation, account: bool, id: bool) -> u16 {
     let has_id = operation.path().contains("{id}") || of_a_repository(operation);
     match operation {
         _ if (named && !account) || (has_id && !id) => 404,
-        O::AccountCreate | O::KeyCreate | O::CredentialMint => 201,
+        O::AccountCreate | O::KeyCreate | O::CredentialMint | O::TrustCreate => 201,
         O::AccountChange
         | O::AccountDelete
         | O::PublicSet
+        | O::TrustDelete
         | O::RepositoryChange
         | O::RepositoryDelete
         | O::TagDelete => 412,
@@ -380,7 +391,9 @@ fn done(operation: ApiOperation, account: bool, id: bool) -> u16 {
         | O::KeyRevoke
         | O::CredentialList
         | O::CredentialGet
-        | O::CredentialRevoke => 200,
+        | O::CredentialRevoke
+        | O::TrustList
+        | O::TrustGet => 200,
     }
 }
 
@@ -467,7 +480,9 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
     for account in [ACME, BETA, FROZEN, HALTED, PHOENIX] {
         let (_, key, _) = world.key(account, NewKey { role: Role::Viewer, ..NewKey::default() }).await;
         let credential = world.mint(account, &order("pull", &[], &[])).await.id;
-        ids.insert(account, Ids { key: key.to_string(), credential: credential.to_string() });
+        let new = serde_json::from_str(TRUST).unwrap();
+        let trust = world.auth().create_trust(&Actor::Store, &account.parse().unwrap(), &new, "aud").await.unwrap().id;
+        ids.insert(account, Ids { key: key.to_string(), credential: credential.to_string(), trust: trust.to_string() });
     }
     world.bring(Stage::NoRepository).await;
     world.bring(Stage::There).await;
@@ -483,6 +498,7 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
             let id_of = |ids: &Ids| match operation {
                 _ if of_a_repository(operation) => PRIVATE.to_owned(),
                 _ if operation.path().contains("/keys/") => ids.key.clone(),
+                _ if operation.path().contains("/trusts/") => ids.trust.clone(),
                 _ => ids.credential.clone(),
             };
             let (id, beta) = (id_of(&ids[key.account]), id_of(&ids[BETA]));

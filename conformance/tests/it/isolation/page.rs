@@ -36,6 +36,9 @@ fn right(access: Access) -> Option<&'static str> {
     match access {
         Access::Open => Some("open to anybody"),
         Access::Token => Some("`/token`"),
+        Access::Exchange => {
+            Some("a token of an issuer that the account trusts, and nothing of what stands in the tables")
+        }
         Access::V2Ping => Some("`/v2/`"),
         Access::RepoRead => Some("read"),
         Access::RepoWrite => Some("write"),
