@@ -21,6 +21,8 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod federation;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod hosts;
@@ -28,6 +30,8 @@ mod hosts;
 mod isolation;
 #[cfg(test)]
 mod kubernetes;
+#[cfg(test)]
+mod limits;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
