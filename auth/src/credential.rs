@@ -1,7 +1,5 @@
 //! Credentials: a user name and a password that log in, to pull or to push, for a while.
 
-use std::collections::BTreeMap;
-
 use chrono::{NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 use storage::{Account, AccountName, Time, key, record};
@@ -269,41 +267,6 @@ fn check_ttl(
     Ok(TimeDelta::seconds(i64::try_from(seconds).unwrap_or_default()))
 }
 
-/// `auth/GEN/count/KEYID`: how many credentials of a key end in which hour. A revoked one counts until it would have ended.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Counts {
-    hours: BTreeMap<String, u64>,
-}
-
-impl Counts {
-    fn hour(at: Time) -> String {
-        at.format("%Y%m%d%H").to_string()
-    }
-
-    /// Forgets the hours that are over.
-    fn tidy(&mut self, now: Time) {
-        self.hours = self.hours.split_off(&Self::hour(now));
-    }
-
-    fn live(&self) -> u64 {
-        self.hours.values().sum()
-    }
-
-    fn add(&mut self, expires: Time) {
-        *self.hours.entry(Self::hour(expires)).or_default() += 1;
-    }
-
-    fn remove(&mut self, expires: Time) {
-        let hour = Self::hour(expires);
-        if let Some(count) = self.hours.get_mut(&hour) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.hours.remove(&hour);
-            }
-        }
-    }
-}
-
 impl Auth {
     /// Mints a credential. Its reach lies within the request, the key and the account's policy.
     pub async fn mint(&self, actor: &Actor, name: &AccountName, request: &MintRequest) -> Result<Minted, Error> {
@@ -381,37 +344,6 @@ impl Auth {
         let found = record::read::<CredentialRecord>(&*self.records, &key::credential(account, id.as_str())).await?;
         let own = found.map(|document| document.value).filter(|record| record.by == *by);
         own.ok_or_else(|| Error::Invalid(vec![Invalid::new("/replaces", "not a credential that this key minted")]))
-    }
-
-    /// Counts one more live credential of an issuer, in the place of the one that it replaces.
-    async fn count(&self, account: &Account, issuer: &Id, expires: Time, replaced: Option<Time>) -> Result<(), Error> {
-        let now = self.clock.now();
-        let most = self.settings.live_credentials_per_key;
-        let count_key = key::credential_count(account, issuer.as_str());
-        let add = |counts: &mut Counts| {
-            counts.tidy(now);
-            if let Some(expires) = replaced {
-                counts.remove(expires);
-            }
-            if counts.live() >= most {
-                return Err(Error::Limit(format!(
-                    "this key has {most} live credentials, the most that one key may have: wait for some to end, or mint with \
-                     `replaces`"
-                )));
-            }
-            counts.add(expires);
-            Ok(true)
-        };
-        for _ in 0..2 {
-            if record::modify(&*self.records, &count_key, add).await?.is_some() {
-                return Ok(());
-            }
-            match record::create(&*self.records, &count_key, Counts::default()).await {
-                Ok(_) | Err(storage::Error::Conflict) => {}
-                Err(other) => return Err(other.into()),
-            }
-        }
-        Err(storage::Error::unavailable("a count of credentials comes and goes").into())
     }
 
     /// The credentials of an account, oldest first; those that ended long ago are gone. Owner, publisher and viewer.

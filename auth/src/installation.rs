@@ -23,6 +23,7 @@ use crate::{
     error::Error,
     id::Id,
     limit::{Buckets, Neighbourhood},
+    live::Live,
     public::{PublicAccounts, PublicDossier},
     revocation::{Appends, AuthLog},
     seal::{Kept, SealKey},
@@ -86,6 +87,7 @@ pub struct Auth {
     pub(crate) token_requests: Buckets<Id>,
     pub(crate) mints: Buckets<Id>,
     pub(crate) revocations: Buckets<storage::Generation>,
+    pub(crate) live: Live,
     pub(crate) used: Used,
 }
 
@@ -159,6 +161,7 @@ impl Auth {
             token_requests: Buckets::new(settings.token_requests, SUBJECTS),
             mints: Buckets::new(settings.mints, SUBJECTS),
             revocations: Buckets::new(settings.revocations, SUBJECTS),
+            live: Live::default(),
             used: Used::default(),
             records,
             clock,

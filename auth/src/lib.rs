@@ -28,6 +28,7 @@ mod id;
 mod installation;
 mod issue;
 mod limit;
+mod live;
 mod network;
 mod operator_key;
 mod page;

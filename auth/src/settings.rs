@@ -23,6 +23,8 @@ pub struct Settings {
     pub revocations: Rate,
     /// Live credentials of one key.
     pub live_credentials_per_key: u64,
+    /// Live credentials of one account.
+    pub live_credentials_per_account: u64,
     /// The issuers of tokens whose keys this registry asks for, by their `iss`.
     pub trusted_issuers: Vec<String>,
 }
@@ -39,6 +41,7 @@ impl Default for Settings {
             mints: Rate { burst: 100.0, per_second: 10.0 },
             revocations: Rate { burst: 5.0, per_second: 5.0 },
             live_credentials_per_key: 10_000,
+            live_credentials_per_account: 1_000_000,
             trusted_issuers: Vec::new(),
         }
     }

@@ -245,3 +245,40 @@ fn an_unknown_field_of_a_request_is_an_error() {
     assert!(serde_json::from_str::<MintRequest>(r#"{"kind":"pull","ttl":60}"#).is_err());
     assert!(serde_json::from_str::<MintRequest>(r#"{"kind":"pull","ttl_seconds":60}"#).is_ok());
 }
+
+#[tokio::test]
+async fn an_account_has_only_so_many_live_credentials_whoever_mints_them() {
+    let few = || Settings { live_credentials_per_account: 3, ..settings() };
+    let world = World::with(few()).await;
+    let acme = name("acme");
+    let (_, one) = world.owner("acme").await;
+    let (_, two) = world.owner("acme").await;
+    for who in [&one, &two, &one] {
+        world.auth.mint(who, &acme, &pull()).await.unwrap();
+    }
+    let told = world.auth.mint(&two, &acme, &pull()).await.unwrap_err();
+    assert!(matches!(&told, Error::Limit(text) if text.contains("account acme has 3 live credentials")), "{told}");
+    world.mint(&world.owner("beta").await.1, "beta", pull()).await;
+
+    // Another process knows it a second later, when this one has written what it minted.
+    world.pass(1);
+    assert!(world.auth.mint(&one, &acme, &pull()).await.is_err());
+    let sibling = world.sibling(few()).await.unwrap();
+    assert!(sibling.mint(&Actor::Store, &acme, &pull()).await.is_err());
+
+    // What is replaced makes room, and what is over counts no more.
+    let mine = world.auth.list_credentials(&one, &acme, &Page::default()).await.unwrap().items;
+    let mine = mine.iter().find(|credential| Some(&credential.issuer.id) == key_id(&one)).unwrap();
+    let replacing = MintRequest { replaces: Some(mine.id.to_string()), ..pull() };
+    world.auth.mint(&one, &acme, &replacing).await.unwrap();
+    assert!(world.auth.mint(&one, &acme, &pull()).await.is_err());
+    world.pass(14 * 3600);
+    world.auth.mint(&one, &acme, &pull()).await.unwrap();
+}
+
+fn key_id(actor: &Actor) -> Option<&Id> {
+    match actor {
+        Actor::AccessKey(key) => Some(key.id()),
+        Actor::Store | Actor::OperatorKey { .. } => None,
+    }
+}
