@@ -16,12 +16,14 @@
 mod access_key;
 mod account;
 mod authenticate;
+mod cache;
 mod credential;
 mod decide;
 mod declared;
+mod dossier;
 mod error;
 mod federation;
-mod fresh;
+mod follow;
 mod id;
 mod installation;
 mod issue;
@@ -43,7 +45,9 @@ mod settings;
 mod signing_key;
 mod time;
 mod token;
+mod token_cache;
 mod upkeep;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -75,6 +75,11 @@ fn server(read: &Read<'_>) -> Result<Server, Error> {
         self_signed,
         read_only: read.one("read_only", switch)?,
         sparse_manifests: read.one("sparse_manifests", switch)?,
+        revocation_bound: read.one("revocation_bound", |text| {
+            let bound = text.parse::<HumanDuration>().ok().map(HumanDuration::duration);
+            let range = Duration::from_secs(2)..=Duration::from_mins(1);
+            bound.filter(|bound| range.contains(bound)).ok_or("expected 2s to 60s")
+        })?,
     })
 }
 

@@ -94,6 +94,8 @@ pub struct Server {
     pub read_only: bool,
     /// Take image manifests whose blobs the repository does not contain. Default false: such an image cannot be pulled.
     pub sparse_manifests: bool,
+    /// How long an ended right may still be honoured, 2 to 60 seconds. Default 5 s.
+    pub revocation_bound: Duration,
 }
 
 /// The operations listener.

@@ -113,6 +113,12 @@ pub const SETTINGS: &[Setting] = &[
         "BOOL",
         "Take image manifests whose blobs the repository does not contain; otherwise 404 MANIFEST_BLOB_UNKNOWN",
     ),
+    setting(
+        "revocation_bound",
+        Kind::Value,
+        "TIME",
+        "How long an ended right may still be honoured, 2s to 60s; without the store, requests are refused after this long",
+    ),
     setting("seal_key", Kind::Secret, "SECRET", "Key that seals private keys in the store"),
     setting("limits.connections", Kind::Value, "COUNT", "Connections open at once"),
     live("limits.header_size", Kind::Value, "SIZE", "Bytes of a request's head"),

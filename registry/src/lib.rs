@@ -13,6 +13,7 @@ pub mod body;
 mod cli;
 mod ending;
 mod error;
+mod footing;
 pub mod hosts;
 mod issuers;
 pub mod metrics;

@@ -10,10 +10,13 @@ use storage::{Opener, RepositoryName, stream::ByteStream};
 use tracing::Instrument;
 
 use crate::{
-    App, api,
+    App,
+    access::Access,
+    api,
     body::{self, Body, Lent},
     ending::{Ending, Known},
     error::{self, Failure},
+    footing::Footing,
     oci::{
         API_VERSION, Answered, Query, blob, manifest, referrer,
         route::{self, Operation, RouteError},
@@ -137,12 +140,30 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
                 let span = tracing::Span::current();
                 span.record("account", name.account().as_str()).record("repository", name.as_str());
             }
+            let place = app.auth.place();
             let who = app.auth.authenticate(authorization.presented(), host.client, name).await?;
-            known.credential = who.holder().map(auth::Holder::user);
-            known.warning = who.holder().and_then(auth::Holder::expiry_warning);
-            Box::pin(protocol(app, operation, &who, &query, parts, body)).await
+            known.credential = who.holder().map(|holder| holder.user().to_owned());
+            let stale = who.holder().and_then(auth::Holder::stale).map(stale_warning);
+            known.warning = stale.or_else(|| who.holder().and_then(auth::Holder::expiry_warning));
+            let writes = matches!(operation.kind().access(), Access::RepoWrite | Access::Upload);
+            let about = name.cloned();
+            let footing = || {
+                let (auth, who, from) = (Arc::clone(&app.auth), who.clone(), host.client);
+                about.clone().map(|about| Footing { auth, who, about, writes, from, place })
+            };
+            let body = match writes.then(footing).flatten() {
+                Some(footing) => footing.under(body),
+                None => body,
+            };
+            let response = Box::pin(protocol(app, operation, &who, &query, parts, body)).await?;
+            Ok(response.map(|body| body.under(footing)))
         }
     }
+}
+
+/// What is told to a client that is served although nobody can say what has ended since.
+pub(crate) fn stale_warning(age: Duration) -> String {
+    format!("revocation state is {} s old", age.as_secs())
 }
 
 /// Bytes of a request's head but for `Authorization`, which has a limit of its own where it is verified: a token too long is a bad
@@ -255,7 +276,6 @@ fn opener_of(app: &App, who: &Principal, name: &RepositoryName, id: &str) -> Opt
 
 /// What a client has to ask for to be let in: by operation, for a mount the source too.
 fn scopes(operation: &Operation, query: &Query<'_>) -> Scopes {
-    use crate::access::Access;
     let Some(name) = operation.repository() else {
         return if *operation == Operation::Catalog { Scopes::catalog() } else { Scopes::none() };
     };

@@ -14,6 +14,7 @@ use crate::{
     error::{Code, Failure, say_why},
     hosts::Accepted,
     oci::{Answered, Query, set, text},
+    pipeline::stale_warning,
     presented::Authorization,
 };
 
@@ -113,7 +114,7 @@ fn request<'a>(
 async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: bool) -> Answered {
     let anonymous = matches!(request.presented, Presented::None) && request.refresh_token.is_none();
     match app.auth.issue(request, host.client).await {
-        Ok(IssuedToken { token, expires_in, scope }) => {
+        Ok(IssuedToken { token, expires_in, scope, stale }) => {
             // `issued_at` is left out: docker would count from it with its own clock.
             let document = json!({
                 "token": token,
@@ -123,6 +124,9 @@ async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: boo
             });
             let mut response = Response::new(Body::full(document.to_string()));
             never_stored(&mut response);
+            if let Some(age) = stale {
+                set(&mut response, header::WARNING, format!("299 - \"{}\"", stale_warning(age)));
+            }
             Ok(response)
         }
         Err(TokenRefusal::UnknownService) => {

@@ -4,6 +4,8 @@ mod account;
 mod decide;
 mod declared;
 mod federation;
+mod follow;
+mod interleaving;
 mod login;
 mod mint;
 mod render;

@@ -21,11 +21,17 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod federation;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
 mod kubernetes;
+#[cfg(test)]
+mod limits;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
@@ -34,6 +40,8 @@ mod messages;
 mod operations;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod revocation;
 #[cfg(test)]
 mod secret;
 #[cfg(test)]

@@ -8,6 +8,8 @@ mod migration;
 mod quick_start;
 mod readme;
 mod renewal;
+mod security;
+mod workload_identity;
 
 use conformance::{harness::read_text, page, tools};
 

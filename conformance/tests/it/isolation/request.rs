@@ -135,7 +135,9 @@ fn form(target: &Target<'_>) -> Asked {
         form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", token);
     }
     let request = Request::post("/token").header("Content-Type", "application/x-www-form-urlencoded");
-    let nothing = !visitor.headers.iter().any(|(name, _)| *name == "Authorization");
+    // Basic, and whatever is taken for a broken one, stands for a form's user name and password; a Bearer does not.
+    let basic = |(name, value): &(&str, String)| *name == "Authorization" && !value.starts_with("Bearer");
+    let nothing = visitor.bearer.is_none() && !visitor.headers.iter().any(basic);
     Asked { grantless: nothing, ..open("POST /token", request.body(form.finish())) }
 }
 
