@@ -7,6 +7,7 @@ use storage::{Account, AccountName, Generation, RepositoryName, Time, generation
 use crate::{
     access_key::{KeyRecord, KeyState},
     account::{AccountRecord, AccountState, claimed},
+    audit::Party,
     credential::{CredentialRecord, IssuerKind},
     decide::logs_in,
     error::Error,
@@ -14,7 +15,7 @@ use crate::{
     installation::Auth,
     limit::Neighbourhood,
     operator_key::OperatorKeyRecord,
-    principal::{Actor, Holder, KeyHolder, Presented, Principal, Public, View},
+    principal::{Actor, Holder, KeyHolder, Presented, Principal, Public, View, user_name},
     refusal::{Reason, Refusal},
     secret::{Kind, Secret},
     token::{self, Subject, UPLOAD_GRACE},
@@ -169,7 +170,10 @@ impl Auth {
     pub(crate) fn failed(&self, from: IpAddr) -> Refusal {
         match self.failures.take(Neighbourhood::from(from), self.clock.elapsed()) {
             Ok(()) => Refusal::Unauthenticated(None),
-            Err(wait) => Refusal::Throttled(wait),
+            Err(wait) => {
+                self.audit.throttled.refused(from, self.clock.elapsed());
+                Refusal::Throttled(wait)
+            }
         }
     }
 
@@ -221,6 +225,8 @@ impl Auth {
             && parent.is_none_or(|parent| parent.ip_allow.admits(from));
         if !admitted {
             tracing::info!(event = "ip.deny", account = %account.name, credential = %id, "address not allowed");
+            let user = user_name(&account.name, credential.kind, &id);
+            self.note_address(Some(&account.account()), Party::credential(&id, user));
             return Err(Dead::Address);
         }
         let expired_at = (credential.expires <= now).then_some(credential.expires);
@@ -281,6 +287,7 @@ impl Auth {
         }
         if !found.ip_allow.admits(from) || !account_record.policy.ip_allow.admits(from) {
             tracing::info!(event = "ip.deny", account = %account_record.name, key = %secret.id(), "address not allowed");
+            self.note_address(Some(&account_record.account()), Party::key(secret.id()));
             return Err(Refusal::Denied(Reason::Address));
         }
         self.used.note(access_key, found.last_used_day, now);
@@ -294,6 +301,7 @@ impl Auth {
             expires: found.expires,
             retired: found.state == KeyState::Retired,
             frozen: self.frozen(&account_record),
+            label: found.label.into(),
         })
     }
 
@@ -312,6 +320,7 @@ impl Auth {
             return Err(Refusal::Unauthenticated(Some(Reason::ExpiredAt(at))));
         }
         if !found.ip_allow.admits(from) {
+            self.note_address(None, Party::operator_key(secret.id()));
             return Err(Refusal::Denied(Reason::Address));
         }
         Ok(secret.id().clone())

@@ -8,6 +8,7 @@ use storage::{Account, AccountName, Time, key, record};
 
 use crate::{
     account::{AccountRecord, AccountState, SHORTEST, check_text},
+    audit::{Entry, Happened},
     error::{Error, Invalid},
     id::Id,
     installation::Auth,
@@ -345,7 +346,9 @@ impl Auth {
             revoked_at: None,
         };
         let written = record::create(&*self.records, &key::credential(&account, id.as_str()), fresh).await?;
+        let mut entry = Entry::new(Happened::CredentialMint, actor).target(id.as_str());
         if let Some((old, _)) = replaced {
+            entry = Entry::new(Happened::CredentialRenew, actor).target(format!("{id} {old}"));
             // No log entry: every cache reads a record again within five minutes, long before these ten are over.
             let old = key::credential(&account, old.as_str());
             record::modify(&*self.records, &old, |record: &mut CredentialRecord| {
@@ -355,6 +358,7 @@ impl Auth {
             .await?;
         }
         tracing::info!(event = "credential.mint", account = %name, credential = %id, kind = order.kind.as_str(), actor = actor.label(), "credential was minted");
+        self.record(entry.of(&account)).await?;
         Ok(Minted { credential: Credential::new(id, written.value), secret })
     }
 
@@ -441,6 +445,7 @@ impl Auth {
         .ok_or_else(|| unknown_to(by))?;
         let effective_by = self.log_end(account.generation(), What::Subject(id.clone())).await?;
         tracing::info!(event = "credential.revoke", account = %name, credential = %id, actor = actor.label(), "credential was revoked");
+        self.record(Entry::new(Happened::CredentialRevoke, actor).of(&account).target(id.as_str())).await?;
         Ok(Ended { effective_by })
     }
 }

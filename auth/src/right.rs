@@ -48,6 +48,10 @@ pub enum Right {
     ReadUsage,
     /// To read how much every account keeps.
     ReadAllUsage,
+    /// To read an account's audit.
+    ReadAudit,
+    /// To read the installation's audit.
+    ReadInstallationAudit,
 }
 
 /// What a right does, where a retired key or a read-only account makes a difference.
@@ -64,7 +68,7 @@ enum Effect {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ListAccounts,
         Self::KeepAccounts,
         Self::ReadAccount,
@@ -82,17 +86,19 @@ impl Right {
         Self::DeleteContent,
         Self::ReadUsage,
         Self::ReadAllUsage,
+        Self::ReadAudit,
+        Self::ReadInstallationAudit,
     ];
 
     /// The roles whose access keys have it, in their own account.
     pub const fn roles(self) -> &'static [Role] {
         use Role::{Installer, Owner, Publisher, Viewer};
         match self {
-            Self::ListAccounts | Self::KeepAccounts | Self::ReadAllUsage => &[],
+            Self::ListAccounts | Self::KeepAccounts | Self::ReadAllUsage | Self::ReadInstallationAudit => &[],
             Self::ChangeAccount | Self::SetPublic | Self::MakeKeys | Self::EndKeys | Self::ChangeRepositories => {
                 &[Owner]
             }
-            Self::ReadKeys => &[Owner, Viewer],
+            Self::ReadKeys | Self::ReadAudit => &[Owner, Viewer],
             Self::DeleteContent => &[Owner, Publisher],
             Self::ReadAccount | Self::ReadPublic | Self::ReadCredentials | Self::ReadRepositories | Self::ReadUsage => {
                 &[Owner, Publisher, Viewer]
@@ -109,7 +115,8 @@ impl Right {
             | Self::ReadAccount
             | Self::ChangeAccount
             | Self::ReadUsage
-            | Self::ReadAllUsage => true,
+            | Self::ReadAllUsage
+            | Self::ReadInstallationAudit => true,
             Self::ReadPublic
             | Self::SetPublic
             | Self::ReadKeys
@@ -120,7 +127,8 @@ impl Right {
             | Self::EndCredentials
             | Self::ReadRepositories
             | Self::ChangeRepositories
-            | Self::DeleteContent => false,
+            | Self::DeleteContent
+            | Self::ReadAudit => false,
         }
     }
 
@@ -133,7 +141,9 @@ impl Right {
             | Self::ReadCredentials
             | Self::ReadRepositories
             | Self::ReadUsage
-            | Self::ReadAllUsage => Effect::Reads,
+            | Self::ReadAllUsage
+            | Self::ReadAudit
+            | Self::ReadInstallationAudit => Effect::Reads,
             Self::Mint => Effect::Mints,
             Self::EndKeys | Self::EndCredentials => Effect::Ends,
             Self::KeepAccounts
@@ -173,7 +183,7 @@ impl Auth {
         if right == Right::DeleteContent && key.role != Role::Owner && !key.actions.contains(Actions::DELETE) {
             return Err(Refusal::Denied(Reason::MayNotDelete));
         }
-        if matches!(right, Right::ReadUsage) && !key.covers_all() {
+        if matches!(right, Right::ReadUsage | Right::ReadAudit) && !key.covers_all() {
             return Err(Refusal::Denied(Reason::WholeAccount { reach: key.patterns.to_vec() }));
         }
         if key.retired && matches!(right.effect(), Effect::Mints | Effect::Writes) {

@@ -1,6 +1,7 @@
 //! A whole installation in memory, and actors that try everything.
 
 mod account;
+mod audit;
 mod decide;
 mod declared;
 mod login;

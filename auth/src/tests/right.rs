@@ -16,24 +16,25 @@ async fn of_role(world: &World, role: Role) -> Actor {
 }
 
 /// The columns: list and keep accounts; read and change one; read and set what is public; read, make and end keys; read, mint
-/// and end credentials; read and change repositories, delete in them; read the usage of one account and of all.
+/// and end credentials; read and change repositories, delete in them; read the usage of one account and of all; read the audit
+/// of one account, and the installation's.
 #[tokio::test]
 async fn every_actor_has_the_rights_of_its_role_and_no_other() {
     let world = World::new().await;
     let operator = Actor::OperatorKey { id: Id::operator() };
     let at = |actor: &Actor, account: &str| rights(&world.auth, actor, account);
-    assert_eq!(at(&Actor::Store, "acme"), "yyyyyyyyyyyyyyyyy");
-    assert_eq!(at(&operator, "acme"), "yyyynnnnnnnnnnnyy");
+    assert_eq!(at(&Actor::Store, "acme"), "yyyyyyyyyyyyyyyyyyy");
+    assert_eq!(at(&operator, "acme"), "yyyynnnnnnnnnnnyyny");
     for (role, expected) in [
-        (Role::Owner, "nnyyyyyyyyyyyyyyn"),
-        (Role::Publisher, "nnynynnnnyyyynnyn"),
-        (Role::Installer, "nnnnnnnnnnyynnnnn"),
-        (Role::Viewer, "nnynynynnynnynnyn"),
+        (Role::Owner, "nnyyyyyyyyyyyyyynyn"),
+        (Role::Publisher, "nnynynnnnyyyynnynnn"),
+        (Role::Installer, "nnnnnnnnnnyynnnnnnn"),
+        (Role::Viewer, "nnynynynnynnynnynyn"),
     ] {
         let actor = of_role(&world, role).await;
         assert_eq!(at(&actor, "acme"), expected, "{role:?}");
         for elsewhere in ["beta", "nothing", "Not A Name"] {
-            assert_eq!(at(&actor, elsewhere), "nnnnnnnnnnnnnnnnn", "{role:?} in {elsewhere}");
+            assert_eq!(at(&actor, elsewhere), "nnnnnnnnnnnnnnnnnnn", "{role:?} in {elsewhere}");
         }
     }
 }
@@ -47,7 +48,9 @@ async fn a_publisher_deletes_if_its_key_says_so_and_usage_is_for_keys_that_reach
         repositories: patterns.iter().map(|&pattern| pattern.into()).collect(),
         ..NewKey::default()
     };
-    for (new, expected) in [(key(true, &[]), "nnynynnnnyyyynyyn"), (key(false, &["acme/web/*"]), "nnynynnnnyyyynnnn")] {
+    for (new, expected) in
+        [(key(true, &[]), "nnynynnnnyyyynyynnn"), (key(false, &["acme/web/*"]), "nnynynnnnyyyynnnnnn")]
+    {
         let actor = world.key("acme", new).await.1;
         assert_eq!(rights(&world.auth, &actor, "acme"), expected);
     }
@@ -59,7 +62,7 @@ async fn a_retired_key_reads_and_ends_rights_and_does_nothing_else() {
     let made = world.auth.create_key(&Actor::Store, &name("acme"), &NewKey::default()).await.unwrap();
     world.auth.retire_key(&Actor::Store, &name("acme"), &made.id).await.unwrap();
     let retired = world.auth.authenticate_api(Some(made.key.unwrap().reveal()), HERE).await.unwrap();
-    assert_eq!(rights(&world.auth, &retired, "acme"), "nnynynynyynyynnyn");
+    assert_eq!(rights(&world.auth, &retired, "acme"), "nnynynynyynyynnynyn");
 }
 
 #[tokio::test]
@@ -70,14 +73,14 @@ async fn a_read_only_account_is_not_changed_while_mints_and_revocations_go_on() 
     let change = AccountChange { state: Some(AccountState::ReadOnly), ..AccountChange::default() };
     world.auth.change_account(&Actor::Store, &name("acme"), &change, None).await.unwrap();
     let owner = world.auth.authenticate_api(Some(secret.reveal()), HERE).await.unwrap();
-    assert_eq!(rights(&world.auth, &owner, "acme"), "nnyfyfyfyyyyyffyn");
+    assert_eq!(rights(&world.auth, &owner, "acme"), "nnyfyfyfyyyyyffynyn");
     let operator = Actor::OperatorKey { id: Id::operator() };
-    assert_eq!(rights(&world.auth, &operator, "acme"), "yyyynnnnnnnnnnnyy", "who froze it thaws it");
+    assert_eq!(rights(&world.auth, &operator, "acme"), "yyyynnnnnnnnnnnyyny", "who froze it thaws it");
 
     let frozen = world.sibling(Settings { read_only: true, ..settings() }).await.unwrap();
     let owner = frozen.authenticate_api(Some(secret.reveal()), HERE).await.unwrap();
-    assert_eq!(rights(&frozen, &owner, "acme"), "nnyfyfyfyyyyyffyn");
-    assert_eq!(rights(&frozen, &operator, "acme"), "yfyfnnnnnnnnnnnyy");
+    assert_eq!(rights(&frozen, &owner, "acme"), "nnyfyfyfyyyyyffynyn");
+    assert_eq!(rights(&frozen, &operator, "acme"), "yfyfnnnnnnnnnnnyyny");
 }
 
 #[tokio::test]
