@@ -28,7 +28,6 @@ use std::{
     },
 };
 
-use futures::StreamExt;
 use parking_lot::Mutex;
 use storage::Generation;
 use tokio::sync::Notify;
@@ -131,8 +130,11 @@ impl Auth {
     pub async fn flush_audit(&self) -> Result<(), Error> {
         self.audit.throttled.tick(self.clock.elapsed());
         let chains: Vec<_> = self.audit.chains.lock().values().filter(|chain| !chain.rests()).cloned().collect();
-        let writes = chains.iter().map(|chain| self.write(chain, chain.tickets()));
-        let outcomes: Vec<_> = futures::stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
+        let mut outcomes = Vec::new();
+        for chains in chains.chunks(AT_ONCE) {
+            let writes = chains.iter().map(|chain| self.write(chain, chain.tickets()));
+            outcomes.extend(futures::future::join_all(writes).await);
+        }
         Ok(outcomes.into_iter().collect::<Result<(), _>>()?)
     }
 

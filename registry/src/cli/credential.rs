@@ -30,7 +30,7 @@ pub(super) enum Credential {
 
 /// Where the command works.
 #[derive(Debug, Args)]
-struct Where {
+pub(super) struct Where {
     // Its help is no doc comment: those are Markdown, in which names of variables would show their backticks.
     #[arg(long, value_name = "URL", help = URL_HELP)]
     url: Option<PublicUrl>,
@@ -117,13 +117,13 @@ pub(super) struct Revoke {
 }
 
 /// A server, or the store.
-enum Place {
+pub(super) enum Place {
     Server(Remote),
     Store(Box<OnStore>),
 }
 
 impl Where {
-    async fn open(self, clock: Arc<dyn Clock>) -> Result<Place, Failure> {
+    pub(super) async fn open(self, clock: Arc<dyn Clock>) -> Result<Place, Failure> {
         let flagged = self.settings.has("data") || self.settings.has("store");
         let config = self.settings.load()?;
         let named = |e: &config::Effective| ["data", "store"].contains(&e.key) && e.origin != Origin::Default;

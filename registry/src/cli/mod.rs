@@ -4,6 +4,7 @@
 //! configuration that cannot be used is one line and 64 (`EX_USAGE`).
 
 mod account;
+mod audit;
 mod config;
 mod credential;
 mod cronjob;
@@ -64,6 +65,9 @@ enum Command {
     Tag(tag::Tag),
     /// Count what an account keeps, or every account, through a server
     Usage(usage::Usage),
+    /// Follow, export and verify what was done, through a server or on the store
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Hash everything that is kept again, and report what is not as it was acknowledged
     Verify(verify::Verify),
     /// Check or show the settings
@@ -175,6 +179,7 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::Repository(command) => Box::pin(repository::run(command)).await,
             Command::Tag(command) => Box::pin(tag::run(command)).await,
             Command::Usage(command) => Box::pin(usage::run(command)).await,
+            Command::Audit(command) => Box::pin(audit::run(command, clock)).await,
             Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
             Command::Config(command) => Box::pin(config::run(command, clock)).await,
             Command::Completion(command) => manual::completion(&command),

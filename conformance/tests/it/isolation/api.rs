@@ -129,12 +129,12 @@ const fn need(operation: ApiOperation) -> Need {
     use ApiOperation as O;
     match operation {
         O::OpenApi => Need::Any,
-        O::AccountList | O::UsageList => Need::OperatorReads,
+        O::AccountList | O::UsageList | O::InstallationAuditList => Need::OperatorReads,
         O::AccountCreate | O::AccountDelete => Need::OperatorWrites,
         O::AccountGet => Need::ReadAccount,
         O::AccountChange => Need::ChangeAccount,
         O::PublicGet | O::CredentialList | O::CredentialGet | O::RepositoryList | O::TagList => Need::Read,
-        O::KeyList | O::KeyGet => Need::ReadKeys,
+        O::KeyList | O::KeyGet | O::AuditList => Need::ReadKeys,
         O::PublicSet | O::KeyCreate | O::RepositoryChange => Need::Write,
         O::KeyRetire | O::KeyRevoke => Need::EndKey,
         O::CredentialMint => Need::Mint,
@@ -318,6 +318,8 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
         | O::TagList
         | O::UsageGet
         | O::UsageList
+        | O::AuditList
+        | O::InstallationAuditList
         | O::OpenApi
         | O::AccountList
         | O::AccountGet
@@ -355,6 +357,8 @@ fn done(operation: ApiOperation, account: bool, id: bool) -> u16 {
         | O::TagList
         | O::UsageGet
         | O::UsageList
+        | O::AuditList
+        | O::InstallationAuditList
         | O::OpenApi
         | O::AccountList
         | O::AccountGet
