@@ -75,5 +75,5 @@ pub use scope::{Actions, Pattern, PatternError, Scope, Scopes};
 pub use seal::SealKey;
 pub use secret::{Kind, Secret};
 pub use settings::Settings;
-pub use signing_key::{Jwk, Jwks};
+pub use signing_key::{Jwk, Jwks, SigningKeyDocument, State as SigningKeyState};
 pub use time::parse_time;

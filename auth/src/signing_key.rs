@@ -44,11 +44,13 @@ struct SigningKey {
     since: Time,
 }
 
+/// What a signing key is for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+pub enum State {
     /// Published, signs nothing yet: every replica must know it first.
     Next,
+    /// Signs.
     Active,
     /// Verifies until its last token is dead.
     Old,
@@ -213,7 +215,27 @@ pub struct Jwks {
     pub keys: Vec<Jwk>,
 }
 
+/// A signing key as the command line shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SigningKeyDocument {
+    /// RFC 7638 thumbprint, as in the header of its tokens.
+    pub kid: String,
+    /// What it is for.
+    pub state: State,
+    /// Since when.
+    #[serde(with = "crate::time::millis")]
+    pub since: Time,
+}
+
 impl Auth {
+    /// The signing keys, without their private halves.
+    pub async fn list_signing_keys(&self) -> Result<Vec<SigningKeyDocument>, Error> {
+        let found = record::read::<SigningKeys>(&*self.records, &key::signing_keys()).await?;
+        let keys = found.ok_or_else(|| storage::Error::corrupt("sys/keys is gone"))?.value.keys;
+        let shown = |key: SigningKey| SigningKeyDocument { kid: key.kid, state: key.state, since: key.since };
+        Ok(keys.into_iter().map(shown).collect())
+    }
+
     /// The keys, read at most a second ago.
     pub(crate) async fn keys(&self) -> Result<Arc<Keyring>, Error> {
         let read = async {

@@ -69,7 +69,11 @@ pub struct Credential {
 }
 
 impl Credential {
-    fn parse(stdout: &str) -> Self {
+    /// The document that `hythe credential create --output json` prints.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn parse(stdout: &str) -> Self {
         let document: Value = serde_json::from_str(stdout).unwrap_or_default();
         let field = |name: &str| {
             let text = document.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -111,14 +111,15 @@ impl Harness {
     pub async fn boot(&mut self) {
         assert!(self.server.is_none(), "the server runs already");
         let log = self.log_path();
-        let operations: &[&str] =
-            if self.serve_args.iter().any(|arg| arg == "--operations") { &[] } else { &["--operations", "off"] };
+        let at = self.serve_args.iter().position(|arg| arg == "--operations");
+        let operations = at.and_then(|at| self.serve_args.get(at + 1)?.parse().ok());
+        let off: &[&str] = if at.is_some() { &[] } else { &["--operations", "off"] };
         let mut child = self
             .command()
             .envs(self.variables.clone())
             .arg("serve")
             .args(["--listen", &self.listen_address().to_string()])
-            .args(operations)
+            .args(off)
             .args(self.store_flags())
             .args(&self.serve_args)
             .stdin(Stdio::null())
@@ -126,7 +127,9 @@ impl Harness {
             .stderr(log_file(&log))
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
-        ready(&self.client, "/readyz", &mut child, &log).await;
+        // The public listener may be under TLS, which the client does not speak.
+        let asked = operations.map_or_else(|| self.client.clone(), Client::new);
+        ready(&asked, "/readyz", &mut child, &log).await;
         self.server = Some(child);
     }
 

@@ -6,6 +6,7 @@
 //! - [`Client`] is HTTP without opinions: raw paths, raw headers, raw bytes.
 //! - [`fixture`] makes images, charts, indexes, artifacts and hostile inputs from a seed, so that no two tests share bytes.
 //! - [`page`] runs the commands of a page of the documentation.
+//! - [`gate`] stops clients at a request of one kind while a test does something.
 //! - [`kubernetes`] starts an API server, etcd, containerd and a kubelet, whose pods pull from a harness.
 //! - [`tools`] finds the real clients that `conformance/run` installs.
 //!
@@ -15,6 +16,7 @@ pub mod actor;
 pub mod client;
 pub mod clock;
 pub mod fixture;
+pub mod gate;
 pub mod harness;
 pub mod kubernetes;
 pub mod lax;

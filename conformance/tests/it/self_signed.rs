@@ -1,12 +1,19 @@
 //! `--tls-self-signed`: an authority and a certificate of the server's own, and clients that trust it.
 
-use std::{path::Path, process::Stdio};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use conformance::{
-    Harness,
+    Credential, Harness,
     harness::{binary, free_address, log_file, read_text, until, write_file},
+    tools::{self, Run},
 };
 use tokio::process::{Child, Command};
+
+use crate::clients::{containerd, docker};
 
 /// Seconds.
 const DAY: i64 = 86_400;
@@ -14,15 +21,21 @@ const DAY: i64 = 86_400;
 /// A server with a certificate of its own, beside the harness's plain one.
 struct Secured {
     child: Child,
-    address: std::net::SocketAddr,
-    log: std::path::PathBuf,
+    address: SocketAddr,
+    log: PathBuf,
 }
 
 impl Secured {
     async fn start(folder: &Path, host: &str) -> Self {
-        let address = free_address();
+        Self::start_through(&[], folder, free_address(), host).await
+    }
+
+    /// The same at an address of one's own, started through a program that executes what follows in its own place.
+    async fn start_through(through: &[String], folder: &Path, address: SocketAddr, host: &str) -> Self {
         let log = folder.join(format!("server-{}.log", address.port()));
-        let child = Command::new(binary())
+        let mut words = through.iter().map(PathBuf::from).chain([binary()]);
+        let child = Command::new(words.next().unwrap())
+            .args(words)
             .args(["serve", "--operations", "off", "--listen", &address.to_string(), "--tls-self-signed", host])
             .arg("--data")
             .arg(folder.join("data"))
@@ -43,6 +56,25 @@ impl Secured {
         let client = reqwest::Client::builder().tls_certs_only([root]).resolve(name, self.address).build().unwrap();
         let url = format!("https://{name}:{}/v2/", self.address.port());
         client.get(url).send().await.map(|answer| answer.status().as_u16())
+    }
+
+    /// Runs the lines that the server has printed as they stand, but for the folder that they are told of.
+    async fn trust(&self, etc: &str) {
+        let log = read_text(&self.log);
+        let printed = |line: &&str| line.starts_with("mkdir ") || line.starts_with("printf ");
+        let lines: Vec<_> = log.lines().filter(printed).collect();
+        assert_eq!(lines.len(), 4, "{log}");
+        let script = lines.join("\n").replace("/etc/", &format!("{etc}/"));
+        let done = Command::new("sh").args(["-e", "-c", &script]).status().await.unwrap();
+        assert!(done.success(), "{script}");
+    }
+
+    /// A push key of a new account, minted on this server's store.
+    async fn key(&self, harness: &Harness, folder: &Path) -> Credential {
+        let data = folder.join("data").display().to_string();
+        harness.bare(&["account", "create", "acme", "--data", &data]).ok().await;
+        let mint = ["credential", "create", "acme", "--kind", "push", "--output", "json", "--data", &data];
+        Credential::parse(&harness.bare(&mint).ok().await.stdout)
     }
 
     async fn stop(mut self) {
@@ -84,7 +116,6 @@ async fn a_client_that_trusts_the_authority_is_served_and_goes_on_after_a_renewa
     again.stop().await;
 }
 
-/// The lines that the server prints are run as they stand, but for the folder that they are told of.
 #[tokio::test]
 async fn the_lines_that_it_prints_put_the_authority_where_clients_look() {
     let harness = Harness::start().await;
@@ -92,13 +123,8 @@ async fn the_lines_that_it_prints_put_the_authority_where_clients_look() {
     clock(&folder, 0);
     let secured = Secured::start(&folder, "localhost").await;
     let host = format!("localhost:{}", secured.address.port());
-    let log = read_text(&secured.log);
     let etc = folder.join("etc").display().to_string();
-    let lines: Vec<_> = log.lines().filter(|line| line.starts_with("mkdir ") || line.starts_with("printf ")).collect();
-    assert_eq!(lines.len(), 4, "{log}");
-    let script = lines.join("\n").replace("/etc/", &format!("{etc}/"));
-    let done = Command::new("sh").args(["-e", "-c", &script]).status().await.unwrap();
-    assert!(done.success(), "{script}");
+    secured.trust(&etc).await;
     let authority = read_text(&folder.join("data/tls/ca.crt"));
     for client in ["docker", "containers", "containerd"] {
         assert_eq!(read_text(Path::new(&format!("{etc}/{client}/certs.d/{host}/ca.crt"))), authority, "{client}");
@@ -108,17 +134,85 @@ async fn the_lines_that_it_prints_put_the_authority_where_clients_look() {
     assert_eq!(hosts.get("server").and_then(toml::Value::as_str), Some(format!("https://{host}").as_str()));
 
     // skopeo reads the same folders as podman.
-    let made = harness.bare(&["account", "create", "acme", "--data", &folder.join("data").display().to_string()]);
-    made.ok().await;
-    let minted = ["credential", "create", "acme", "--kind", "push", "--output", "json", "--data"];
-    let minted = harness.bare(&minted).arg(folder.join("data")).ok().await;
-    let minted: serde_json::Value = serde_json::from_str(&minted.stdout).unwrap();
-    let text = |field: &str| minted.get(field).and_then(serde_json::Value::as_str).unwrap();
-    assert_eq!(text("host"), host);
-    let login = conformance::tools::Run::new("skopeo")
-        .args(["login", "--cert-dir", &format!("{etc}/containers/certs.d/{host}"), "-u", text("username")])
+    let key = secured.key(&harness, &folder).await;
+    assert_eq!(key.field("host"), host);
+    let login = Run::new("skopeo")
+        .args(["login", "--cert-dir", &format!("{etc}/containers/certs.d/{host}"), "-u", &key.username])
         .args(["--authfile", &folder.join("auth.json").display().to_string(), "--password-stdin", &host])
-        .input(text("password"));
+        .input(key.password.clone());
     login.ok().await.says("Login Succeeded");
+    secured.stop().await;
+}
+
+/// A network of the test's own with one address that is not loopback, where docker and containerd would ask no certificate.
+struct Network {
+    name: String,
+}
+
+impl Network {
+    /// For examples in documents (RFC 5737).
+    const ADDRESS: &str = "203.0.113.1";
+
+    async fn new() -> Self {
+        let network = Self { name: format!("hythe-{}", std::process::id()) };
+        let name = &network.name;
+        for command in [
+            format!("netns add {name}"),
+            format!("-n {name} link set lo up"),
+            format!("-n {name} address add {}/32 dev lo", Self::ADDRESS),
+        ] {
+            Run::new("ip").args(command.split(' ')).ok().await;
+        }
+        network
+    }
+
+    /// The words before a program that is to run in it, with the folder's `hosts` and `etc/docker` in the place of the machine's.
+    fn words(&self, folder: &Path) -> Vec<String> {
+        let bound = "mkdir -p /etc/docker \"$0/etc/docker\" && mount --bind \"$0/etc/docker\" /etc/docker && \
+                     mount --bind \"$0/hosts\" /etc/hosts && exec \"$@\"";
+        // Not `ip netns exec`: it hides the control groups that dockerd needs.
+        let net = format!("--net=/run/netns/{}", self.name);
+        let words = ["nsenter", &net, "unshare", "--mount", "sh", "-c", bound].map(str::to_owned);
+        words.into_iter().chain([folder.display().to_string()]).collect()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _gone = std::process::Command::new(tools::find("ip")).args(["netns", "delete", &self.name]).status();
+    }
+}
+
+#[tokio::test]
+async fn docker_and_containerd_push_and_pull_where_the_lines_were_run() {
+    let harness = Harness::start().await;
+    let (network, folder) = (Network::new().await, harness.scratch("secured"));
+    clock(&folder, 0);
+    write_file(
+        &folder.join("hosts"),
+        format!("127.0.0.1 localhost\n{} registry.example\n", Network::ADDRESS).as_bytes(),
+    );
+    let words = network.words(&folder);
+    let address = SocketAddr::new(Network::ADDRESS.parse().unwrap(), 443);
+    let secured = Secured::start_through(&words, &folder, address, "registry.example").await;
+    let key = secured.key(&harness, &folder).await;
+    let host = key.field("host");
+    assert_eq!(host, "registry.example");
+    let etc = folder.join("etc").display().to_string();
+
+    let docker = docker::Daemon::start_through(&harness, &words).await;
+    docker.login_at(host, &key).fails().await.says("certificate signed by unknown authority");
+    secured.trust(&etc).await;
+    docker.login_at(host, &key).ok().await.says("Login Succeeded");
+    let image = format!("{host}/acme/docker:v1");
+    docker.load("self-signed", &image).await;
+    let pushed = docker.docker().args(["push", &image]).ok().await.digest();
+    docker.docker().args(["rmi", "-f", &image]).ok().await;
+    assert_eq!(docker.docker().args(["pull", &image]).ok().await.digest(), pushed);
+
+    let containerd = containerd::Daemon::start(&harness).await;
+    let pull = containerd.ctr_through(&words).args(["images", "pull", "--snapshotter", "native", "--user"]);
+    let pull = pull.arg(format!("{}:{}", key.username, key.password));
+    pull.args(["--hosts-dir", &format!("{etc}/containerd/certs.d"), &image]).ok().await;
     secured.stop().await;
 }

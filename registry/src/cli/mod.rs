@@ -18,6 +18,7 @@ mod repository;
 mod serve;
 mod server;
 mod settings;
+mod signing_key;
 mod store;
 mod tag;
 mod usage;
@@ -54,6 +55,9 @@ enum Command {
     /// Make, list and end operator keys, on the store
     #[command(subcommand)]
     OperatorKey(operator_key::OperatorKey),
+    /// List and rotate the keys that sign access tokens, on the store
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKey),
     /// Mint, list and end credentials, through a server or on the store
     #[command(subcommand)]
     Credential(credential::Credential),
@@ -175,6 +179,7 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::Account(command) => Box::pin(account::run(command, clock)).await,
             Command::Key(command) => Box::pin(key::run(command, clock)).await,
             Command::OperatorKey(command) => Box::pin(operator_key::run(command, clock)).await,
+            Command::SigningKey(command) => Box::pin(signing_key::run(command, clock)).await,
             Command::Credential(command) => Box::pin(credential::run(command, clock)).await,
             Command::Repository(command) => Box::pin(repository::run(command)).await,
             Command::Tag(command) => Box::pin(tag::run(command)).await,

@@ -60,12 +60,18 @@ impl Daemon {
         Run::new("ctr").arg("--address").arg(&self.socket)
     }
 
+    /// The same, started through a program that executes what follows in its own place.
+    pub(crate) fn ctr_through(&self, through: &[String]) -> Run {
+        let run = Run::new(&through[0]).args(&through[1..]).arg(tools::find("ctr"));
+        run.arg("--address").arg(&self.socket)
+    }
+
     pub(crate) fn pull(&self, pair: &str, reference: &str) -> Run {
         self.ctr().args(["images", "pull", "--plain-http", "--snapshotter", "native", "--user", pair, reference])
     }
 
     /// The digest that containerd keeps under a name.
-    async fn digest(&self, reference: &str) -> String {
+    pub(crate) async fn digest(&self, reference: &str) -> String {
         self.ctr().args(["images", "ls", &format!("name=={reference}")]).ok().await.digest()
     }
 }

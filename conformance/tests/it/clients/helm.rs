@@ -20,13 +20,13 @@ fn helm(harness: &Harness) -> Run {
         .env("DOCKER_CONFIG", home.join("docker"))
 }
 
-fn login(harness: &Harness, key: &Credential) -> Run {
+pub(super) fn login(harness: &Harness, key: &Credential) -> Run {
     helm(harness)
         .args(["registry", "login", &harness.host(), "--plain-http", "--password-stdin", "-u", &key.username])
         .input(key.password.clone())
 }
 
-fn push(harness: &Harness, chart: &Chart) -> Run {
+pub(super) fn push(harness: &Harness, chart: &Chart) -> Run {
     let folder = harness.scratch("charts");
     let archive = folder.join(chart.file_name());
     write_file(&archive, &chart.archive);
@@ -34,7 +34,7 @@ fn push(harness: &Harness, chart: &Chart) -> Run {
     helm(harness).arg("push").arg(archive).args([&format!("oci://{}/acme/charts", harness.host()), "--plain-http"])
 }
 
-fn pull(harness: &Harness, chart: &Chart, to: &str) -> Run {
+pub(super) fn pull(harness: &Harness, chart: &Chart, to: &str) -> Run {
     helm(harness)
         .args(["pull", &format!("oci://{}/acme/charts/{}", harness.host(), chart.name), "--plain-http", "--prov"])
         .args(["--version", &chart.version, "--destination"])

@@ -12,6 +12,7 @@ mod notation;
 mod oras;
 mod podman;
 mod regctl;
+mod rotation;
 mod skopeo;
 mod umoci;
 

@@ -14,7 +14,7 @@ fn with_key(run: Run, key: &Credential) -> Run {
     run.env("ORAS_USERNAME", &key.username).env("ORAS_PASSWORD", &key.password)
 }
 
-fn go(key: &Credential) -> Run {
+pub(super) fn go(key: &Credential) -> Run {
     with_key(Run::new("hythe-oras-go"), key)
 }
 

@@ -5,7 +5,7 @@ use conformance::{Credential, Harness, fixture, harness::write_file, tools::Run}
 use super::{bad_keys, digest_of};
 
 /// podman with its storage, state and login in a folder of the test's own.
-fn podman(harness: &Harness) -> Run {
+pub(super) fn podman(harness: &Harness) -> Run {
     let home = harness.scratch("podman");
     let auth = home.join("auth.json");
     if !auth.exists() {
@@ -25,14 +25,14 @@ fn podman(harness: &Harness) -> Run {
         .args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file"])
 }
 
-fn login(harness: &Harness, key: &Credential) -> Run {
+pub(super) fn login(harness: &Harness, key: &Credential) -> Run {
     podman(harness)
         .args(["login", "--tls-verify=false", "--password-stdin", "-u", &key.username, &harness.host()])
         .input(key.password.clone())
 }
 
 /// Loads an image into podman's storage under a name.
-async fn load(harness: &Harness, seed: &str, reference: &str) {
+pub(super) async fn load(harness: &Harness, seed: &str, reference: &str) {
     let archive = harness.scratch("archive").join("image.tar");
     write_file(&archive, &fixture::docker_archive(seed, reference));
     podman(harness).args(["load", "-i"]).arg(archive).ok().await.says(reference);

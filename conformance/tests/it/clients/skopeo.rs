@@ -14,13 +14,13 @@ fn skopeo(harness: &Harness) -> Run {
     Run::new("skopeo").env("HOME", &home).env("REGISTRY_AUTH_FILE", home.join("auth.json"))
 }
 
-fn login(harness: &Harness, key: &Credential) -> Run {
+pub(super) fn login(harness: &Harness, key: &Credential) -> Run {
     skopeo(harness)
         .args(["login", "--tls-verify=false", "--password-stdin", "-u", &key.username, &harness.host()])
         .input(key.password.clone())
 }
 
-fn copy(harness: &Harness, from: &str, to: &str) -> Run {
+pub(super) fn copy(harness: &Harness, from: &str, to: &str) -> Run {
     skopeo(harness)
         .args(["copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"])
         .args([from, to])

@@ -3,6 +3,7 @@
 mod log;
 mod metrics;
 mod page;
+mod reload;
 mod stop;
 mod trace;
 mod upgrade;
