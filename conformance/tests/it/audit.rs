@@ -68,6 +68,32 @@ struct Told {
     actor: &'static str,
 }
 
+/// Each of what was asked has one line, with every field.
+#[track_caller]
+fn told_of(read: &[Value], told: &[Told]) {
+    // A dead key is refused before it is looked at what it asks for.
+    let without = &told[4].request;
+    for Told { event, request, outcome, actor } in told {
+        let of_it = |line: &&Value| line["event"] == event.as_str() && line["request_id"] == request.as_str();
+        let [line] = read.iter().filter(of_it).collect::<Vec<_>>()[..] else {
+            panic!("{event:?} of request {request}: {read:#?}");
+        };
+        let fields: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        let columns =
+            ["ts", "event", "account", "gen", "actor", "target", "ip", "user_agent", "request_id", "outcome", "reason"];
+        assert_eq!(fields, columns);
+        assert_eq!(
+            (&line["account"], &line["ip"], &line["user_agent"]),
+            (&json!("acme"), &json!(CLIENT), &json!(AGENT))
+        );
+        assert_eq!((&line["outcome"], &line["actor"]["type"]), (&json!(outcome), &json!(actor)), "{line}");
+        assert_eq!(line["actor"]["id"].as_str().map(str::len), Some(16), "{line}");
+        assert_eq!(line["gen"].as_str().map(str::len), Some(12), "{line}");
+        assert_eq!(line["reason"].is_string(), *outcome == "denied", "{line}");
+        assert_eq!(line["target"].is_null(), request == without, "{line}");
+    }
+}
+
 /// Asks from elsewhere, as a client with a name.
 async fn ask(caller: &Caller, request: Request, status: u16) -> Answer {
     caller.send(request.header("X-Forwarded-For", CLIENT).header("User-Agent", AGENT)).await.expect(status)
@@ -158,21 +184,7 @@ async fn every_event_is_told_with_all_its_fields_and_holds_no_secret() {
     let all: BTreeSet<_> = told.iter().map(|told| told.event.as_str()).collect();
     until("all is written", async || all.is_subset(&names(&of_acme(&owner).await))).await;
     let read = of_acme(&owner).await;
-    for Told { event, request, outcome, actor } in &told {
-        let of_it = |line: &&Value| line["event"] == event.as_str() && line["request_id"] == request.as_str();
-        let [line] = read.iter().filter(of_it).collect::<Vec<_>>()[..] else {
-            panic!("{event:?} of request {request}: {read:#?}");
-        };
-        let fields: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
-        let columns = ["ts", "event", "account", "gen", "actor", "target", "ip", "user_agent", "request_id", "outcome", "reason"];
-        assert_eq!(fields, columns);
-        assert_eq!((&line["account"], &line["ip"], &line["user_agent"]), (&json!("acme"), &json!(CLIENT), &json!(AGENT)));
-        assert_eq!((&line["outcome"], &line["actor"]["type"]), (&json!(outcome), &json!(actor)), "{line}");
-        assert_eq!(line["actor"]["id"].as_str().map(str::len), Some(16), "{line}");
-        assert_eq!(line["gen"].as_str().map(str::len), Some(12), "{line}");
-        assert_eq!(line["reason"].is_string(), *outcome == "denied", "{line}");
-        assert_eq!(line["target"].is_null(), request == &told[4].request, "{line}");
-    }
+    told_of(&read, &told);
     assert!(!read.iter().any(|line| line["request_id"] == looked.as_str()), "to ask whether it is there is no pull");
     let of = |event: H| read.iter().find(|line| line["event"] == event.as_str()).unwrap();
     let digest = &root.digest;
@@ -194,8 +206,14 @@ async fn every_event_is_told_with_all_its_fields_and_holds_no_secret() {
     harness.hythe(&["signing-key", "rotate", "--now"]).await;
     let installation = lines(&operator, "/api/v1/audit").await;
     let expected = [
-        "account.create", "account.change", "account.suspend", "account.resume", "account.delete", "operator_key.create",
-        "operator_key.revoke", "signing_key.rotate",
+        "account.create",
+        "account.change",
+        "account.suspend",
+        "account.resume",
+        "account.delete",
+        "operator_key.create",
+        "operator_key.revoke",
+        "signing_key.rotate",
     ];
     assert_eq!(names(&installation), BTreeSet::from(expected));
     let told: BTreeSet<_> = all.into_iter().chain(expected).collect();
@@ -260,9 +278,7 @@ async fn after_a_kill_the_chains_are_whole_and_no_grant_is_missing() {
         push::bundle(&pusher, "acme/web", "v1", &fixture::image("kill", Format::Oci)).await;
         let mut granted = BTreeSet::new();
         for _ in 0..3 {
-            let pulls = async {
-                while pusher.try_send(Request::get("/v2/acme/web/manifests/v1")).await.is_ok() {}
-            };
+            let pulls = async { while pusher.try_send(Request::get("/v2/acme/web/manifests/v1")).await.is_ok() {} };
             let mint = Request::post("/api/v1/accounts/acme/credentials").body(r#"{"kind":"pull"}"#);
             let minting = async {
                 let minted = owner.send(mint).await.expect(201).json();
@@ -298,7 +314,7 @@ async fn the_command_line_finds_what_was_taken_out_and_what_was_changed() {
     let generation = of_acme(&owner).await[0]["gen"].as_str().unwrap().to_owned();
     // The chain of the server: three batches, the last of them bound by its head alone.
     let kept = kept(&harness).await;
-    let chain = |name: &str| name.rsplitn(3, '-').nth(1).unwrap().to_owned();
+    let chain = |name: &str| name.rsplit('-').nth(1).unwrap().to_owned();
     let last = kept.iter().rfind(|(of, _, _)| of.to_string() == generation).unwrap();
     let own: Vec<_> = kept.iter().filter(|(_, name, _)| chain(name) == chain(&last.1)).collect();
     assert_eq!(own.len(), 3);
@@ -312,7 +328,11 @@ async fn the_command_line_finds_what_was_taken_out_and_what_was_changed() {
         folder.records.delete(&key).await.unwrap();
         harness.run_at(0, &["audit", "verify", "--head", &file]).fails().await.says("is missing");
         let without = harness.run_at(0, &["audit", "verify", "acme"]);
-        if at == 2 { without.ok().await } else { without.fails().await };
+        if at == 2 {
+            without.ok().await
+        } else {
+            without.fails().await
+        };
         folder.records.put(&key, text.clone().into()).await.unwrap();
     }
     harness.hythe(&["audit", "verify", "acme", "--head", &file]).await.says("as it was written");

@@ -1,7 +1,7 @@
 //! `hythe audit tail|export|verify`: what was done, through a server with a key, or on the store itself.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -147,7 +147,7 @@ impl Source {
                 };
                 for (name, value) in [("since", since.map(stamp)), ("next_token", after)] {
                     if let Some(value) = value {
-                        path += &format!("&{name}={}", encoded(&value));
+                        path = format!("{path}&{name}={}", encoded(&value));
                     }
                 }
                 let mut page = server.get(&path).await?;
@@ -177,7 +177,7 @@ fn print(text: &str) -> io::Result<bool> {
 
 async fn tail(audit: &Source, mut since: Time, follow: bool, form: Line) -> Result<(), Failure> {
     // What was shown of the time that is asked for again.
-    let mut shown: BTreeMap<(Time, String), ()> = BTreeMap::new();
+    let mut shown: BTreeSet<(Time, String)> = BTreeSet::new();
     let mut looks = tokio::time::interval(EVERY);
     loop {
         looks.tick().await;
@@ -190,7 +190,7 @@ async fn tail(audit: &Source, mut since: Time, follow: bool, form: Line) -> Resu
                     Line::Text => told(&event),
                     Line::Json => line.clone(),
                 };
-                if shown.insert((event.ts, line), ()).is_none() && !print(&(text + "\n"))? {
+                if shown.insert((event.ts, line)) && !print(&(text + "\n"))? {
                     return Ok(());
                 }
             }
@@ -202,7 +202,7 @@ async fn tail(audit: &Source, mut since: Time, follow: bool, form: Line) -> Resu
         if !follow {
             return Ok(());
         }
-        let newest = shown.last_key_value().map(|((at, _), ())| *at - AGAIN);
+        let newest = shown.last().map(|(at, _)| *at - AGAIN);
         since = newest.map_or(since, |newest| newest.max(since));
         shown = shown.split_off(&(since, String::new()));
     }
