@@ -6,11 +6,11 @@
 //! | a step of the signing keys' rotation, if one is due | every minute |
 //! | repositories whose deletion was ordered are deleted | at once, by the process that took the order; what a dead one left, at the start and within minutes |
 //! | credentials that ended more than a week ago are removed | once a day, an hour after the start for the first time |
-//!
 //! | lines of the audit that wait are written | every second, as soon as an account has a whole batch, and at the stop |
 //! | days of the audit whose time is over are removed | once a day, with the credentials |
 //!
-//! A read-only server writes its audit and does nothing else of it. Replicas need no agreement: each step may be done twice and harms nobody.
+//! A read-only server writes its audit and does nothing else of it. Replicas need no agreement: each step may be done twice and harms
+//! nobody.
 
 use std::{sync::Arc, time::Duration};
 

@@ -15,13 +15,13 @@ use crate::{
 
 impl Party {
     /// Whoever presented this secret.
-    fn presented(secret: &Secret, account: &AccountName) -> Self {
-        match secret.kind() {
-            Kind::AccessKey => Self::key(secret.id()),
-            Kind::OperatorKey => Self::operator_key(secret.id()),
-            kind @ (Kind::Pull | Kind::Push | Kind::Session) => {
-                Self::credential(secret.id(), user_name(account, kind, secret.id()))
+    fn presented(secret: &Secret, account: Option<&Account>) -> Self {
+        match (secret.kind(), account) {
+            (Kind::OperatorKey, _) => Self::operator_key(secret.id()),
+            (Kind::Pull | Kind::Push | Kind::Session, Some(account)) => {
+                Self::credential(secret.id(), user_name(account.name(), secret.kind(), secret.id()))
             }
+            (Kind::AccessKey | Kind::Pull | Kind::Push | Kind::Session, _) => Self::key(secret.id()),
         }
     }
 }
@@ -37,9 +37,9 @@ impl Happened {
     }
 }
 
-/// What was presented to a login, as far as the audit has to know.
+/// What was presented to a login, as far as the audit has to know: a secret of ours, and the account of the user name beside it.
 #[derive(Debug)]
-pub struct Login(Option<Secret>);
+pub struct Login(Option<(Secret, Option<AccountName>)>);
 
 impl Auth {
     /// What happened to an account itself: a line of its own audit, and one of the installation's, which outlives it.
@@ -77,28 +77,35 @@ impl Auth {
 
     /// What a login is, for [`Auth::note_login`]: the secret, if its check tag is right.
     pub fn login(&self, presented: &Presented<'_>, refresh: Option<&str>) -> Login {
-        Login(match *presented {
-            Presented::Basic { secret, .. } | Presented::Bearer(secret) => self.secret(secret),
-            Presented::None | Presented::Session(_) | Presented::Malformed => {
-                refresh.and_then(|text| self.secret(text))
-            }
-        })
+        let (text, user) = match *presented {
+            Presented::Basic { user, secret } => (Some(secret), user.split('.').next()),
+            Presented::Bearer(secret) => (Some(secret), None),
+            Presented::None | Presented::Session(_) | Presented::Malformed => (refresh, None),
+        };
+        let secret = text.and_then(|text| self.secret(text));
+        Login(secret.map(|secret| (secret, user.and_then(|name| name.parse().ok()))))
     }
 
     /// Notes how a login ended, if what was presented is a secret of ours: what it was granted, or why it was refused. What
     /// strangers try is in no audit.
     pub async fn note_login(&self, login: Login, outcome: Result<&Scopes, &Refusal>) {
-        let Login(Some(secret)) = login else { return };
-        let Some(account) = self.named_by(&secret).await else { return };
-        let by = Party::presented(&secret, account.name());
+        let Login(Some((secret, user))) = login else { return };
+        let logs_in = matches!(secret.kind(), Kind::Pull | Kind::Push | Kind::Session);
+        let happened = match outcome {
+            Ok(_) => Happened::TokenIssue,
+            Err(_) if logs_in => Happened::TokenDeny,
+            Err(_) => Happened::KeyUseDenied,
+        };
+        // That a credential is of the account in its user name was found before anything was granted or explained.
+        let user = user.filter(|_| logs_in);
         match outcome {
-            Ok(scopes) => self.note(Entry::new(Happened::TokenIssue, by).of(&account).target(scopes.to_string())),
+            Ok(scopes) => {
+                let entry = |by| Entry::new(happened, by).target(scopes.to_string());
+                self.note_presented(&secret, user, entry).await;
+            }
             Err(Refusal::Unauthenticated(Some(reason))) => {
-                let happened = match secret.kind() {
-                    Kind::Pull | Kind::Push | Kind::Session => Happened::TokenDeny,
-                    Kind::AccessKey | Kind::OperatorKey => Happened::KeyUseDenied,
-                };
-                self.note_denied(&secret, Entry::new(happened, by).target(secret.id().as_str()), &account, reason);
+                let entry = |by| Entry::new(happened, by).target(secret.id().as_str()).denied(reason.text(""));
+                self.note_presented(&secret, user, entry).await;
             }
             Err(_) => {}
         }
@@ -108,15 +115,28 @@ impl Auth {
     pub async fn note_key_denied(&self, bearer: &str, refusal: &Refusal) {
         let Refusal::Unauthenticated(Some(reason)) = refusal else { return };
         let Some(secret) = self.secret(bearer) else { return };
-        let Some(account) = self.named_by(&secret).await else { return };
-        let by = Party::presented(&secret, account.name());
-        self.note_denied(&secret, Entry::new(Happened::KeyUseDenied, by), &account, reason);
+        let entry = |by| Entry::new(Happened::KeyUseDenied, by).denied(reason.text(""));
+        self.note_presented(&secret, None, entry).await;
     }
 
-    fn note_denied(&self, secret: &Secret, entry: Entry, account: &Account, reason: &Reason) {
-        let entry = entry.denied(reason.text(""));
-        // An operator key is no account's.
-        self.note(if secret.kind() == Kind::OperatorKey { entry } else { entry.of(account) });
+    /// Notes what the holder of a right secret did, in the audit of the account that it is of.
+    async fn note_presented(
+        &self,
+        secret: &Secret,
+        named: Option<AccountName>,
+        entry: impl FnOnce(Party) -> Entry + Send,
+    ) {
+        let generation = secret.generation().clone();
+        if generation == Generation::installation() {
+            self.note(entry(Party::presented(secret, None)));
+            return;
+        }
+        let name = match named {
+            Some(name) => Some(name),
+            None => self.account_of(&generation).await.ok().flatten(),
+        };
+        let Some(account) = name.map(|name| claimed(name, generation)) else { return };
+        self.note(entry(Party::presented(secret, Some(&account))).of(&account));
     }
 
     /// Notes that a living key asked for what it may not do.
@@ -136,16 +156,6 @@ impl Auth {
             Some(account) => entry.of(account),
             None => entry,
         });
-    }
-
-    /// The account of a secret that was just found to be right, or an outcome of which its holder was told.
-    async fn named_by(&self, secret: &Secret) -> Option<Account> {
-        let generation = secret.generation().clone();
-        if generation == Generation::installation() {
-            return None;
-        }
-        let name = self.account_of(&generation).await.ok()??;
-        Some(claimed(name, generation))
     }
 
     /// The registry by itself.
