@@ -344,10 +344,9 @@ impl Auth {
                 if owner.is_none() { Ok(()) } else { only_lowers(&before, &record.policy) }
             })
             .await?;
-        let restricts = change.state.is_some_and(|state| state != AccountState::Active)
-            || change.on_stale == Some(OnStale::Refuse)
-            || ip_allow.is_some();
-        if restricts {
+        // What gives back is told as well as what takes away: it is cached the same.
+        let decides = change.state.is_some() || change.on_stale.is_some() || ip_allow.is_some();
+        if decides {
             self.log_end(&document.value.generation, What::Everything).await?;
         }
         tracing::info!(event = "account.change", account = %name, actor = actor.label(), "account was changed");

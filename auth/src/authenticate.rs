@@ -1,33 +1,26 @@
-//! From what was presented to who it is. Every answer is made from the records as they are now.
+//! From what was presented to who it is. Every answer is made from the records as they are now, or as they were no longer ago
+//! than the bound.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::atomic::Ordering};
 
-use storage::{Account, AccountName, Generation, RepositoryName, Time, generation::GenerationRecord, key, record};
+use storage::{AccountName, Generation, RepositoryName, Time, key};
 
 use crate::{
-    access_key::{KeyRecord, KeyState},
-    account::{AccountRecord, AccountState, claimed},
+    access_key::KeyState,
+    account::AccountState,
     audit::Party,
-    credential::{CredentialRecord, IssuerKind},
-    decide::logs_in,
+    decide::{Action, logs_in},
+    dossier::{Dossier, KeyDossier},
     error::Error,
+    follow::{Standing, TRIES},
     id::Id,
     installation::Auth,
     limit::Neighbourhood,
-    operator_key::OperatorKeyRecord,
     principal::{Actor, Holder, KeyHolder, Presented, Principal, Public, View, user_name},
     refusal::{Reason, Refusal},
     secret::{Kind, Secret},
-    token::{self, Subject, UPLOAD_GRACE},
+    token::{Subject, UPLOAD_GRACE},
 };
-
-/// The records that decide about a credential, read together.
-struct Dossier {
-    account: AccountRecord,
-    credential: CredentialRecord,
-    /// The key that minted it; `None` for one that was minted on the store.
-    parent: Option<KeyRecord>,
-}
 
 /// Why a credential whose holder proved it is no good.
 enum Dead {
@@ -37,6 +30,8 @@ enum Dead {
     Told(Reason),
     /// It is good, but not from there.
     Address,
+    /// Whether it is good cannot be known now.
+    Stale,
 }
 
 /// A credential, and whether expiry is the one thing wrong with it.
@@ -64,29 +59,54 @@ impl Auth {
         from: IpAddr,
         about: Option<&RepositoryName>,
     ) -> Result<Principal, Refusal> {
+        for _ in 0..TRIES {
+            let begun = self.begin().await;
+            let principal = self.identify(presented, from, about, begun.standing).await?;
+            if self.holds(begun) {
+                if begun.standing != Standing::Confirmed {
+                    self.stale_decisions.fetch_add(1, Ordering::Relaxed);
+                }
+                return Ok(principal);
+            }
+        }
+        Err(Refusal::Stale)
+    }
+
+    async fn identify(
+        &self,
+        presented: Presented<'_>,
+        from: IpAddr,
+        about: Option<&RepositoryName>,
+        standing: Standing,
+    ) -> Result<Principal, Refusal> {
         match presented {
-            Presented::None => Ok(Principal::Anonymous(self.public_about(about).await?)),
+            Presented::None => Ok(Principal::Anonymous(self.public_about(about, standing).await?)),
             Presented::Basic { user, secret } => {
-                let mut holder = self.log_in(user, secret, from).await?;
-                self.add_public(&mut holder, about).await?;
+                let mut holder = self.log_in(user, secret, from, standing).await?;
+                self.add_public(&mut holder, about, standing).await?;
                 Ok(Principal::Credential(holder))
             }
-            Presented::Bearer(token) => self.authenticate_token(token, from, about).await,
+            Presented::Bearer(token) => self.authenticate_token(token, from, about, standing).await,
             Presented::Session(_) | Presented::Malformed => Err(Refusal::Unauthenticated(None)),
         }
     }
 
-    async fn public_about(&self, about: Option<&RepositoryName>) -> Result<Public, Refusal> {
+    async fn public_about(&self, about: Option<&RepositoryName>, standing: Standing) -> Result<Public, Refusal> {
         match about {
-            Some(name) => self.public_for(name).await,
+            Some(name) => self.public_for(name, standing).await,
             None => Ok(Public::default()),
         }
     }
 
     /// What is public matters to a credential only where it does not reach itself.
-    async fn add_public(&self, holder: &mut Holder, about: Option<&RepositoryName>) -> Result<(), Refusal> {
-        if about.is_some_and(|name| !holder.covers(name)) {
-            holder.public = self.public_about(about).await?;
+    async fn add_public(
+        &self,
+        holder: &mut Holder,
+        about: Option<&RepositoryName>,
+        standing: Standing,
+    ) -> Result<(), Refusal> {
+        if standing == Standing::Confirmed && about.is_some_and(|name| !holder.covers(name)) {
+            holder.public = self.public_about(about, standing).await?;
         }
         Ok(())
     }
@@ -96,72 +116,120 @@ impl Auth {
         token: &str,
         from: IpAddr,
         about: Option<&RepositoryName>,
+        standing: Standing,
     ) -> Result<Principal, Refusal> {
         let now = self.clock.now();
-        let ring = self.keys().await?;
         // A bad token is not counted as a failure: its holder must be told to fetch another, from wherever it is.
-        let verified = token::verify(&ring, &self.service, token, now).ok_or(Refusal::InvalidToken)?;
-        let Subject::Credential { account, generation, kind, id } = verified.subject else {
+        let verified = self.verified(token, now, standing).await?.ok_or(Refusal::InvalidToken)?;
+        let verified = &verified.value;
+        let Subject::Credential { account, generation, kind, id } = &verified.subject else {
             if verified.expires <= now {
                 return Err(Refusal::InvalidToken);
             }
-            return Ok(Principal::AnonymousToken(self.public_about(about).await?));
+            return Ok(Principal::AnonymousToken(self.public_about(about, standing).await?));
         };
-        let dossier = self.dossier(&claimed(account, generation), &id).await?.ok_or(Refusal::InvalidToken)?;
-        if dossier.credential.kind != kind {
+        let subject = (generation.clone(), id.clone());
+        let dossier = self.dossier(account, &subject, self.knowing(standing)).await?.ok_or(Refusal::InvalidToken)?;
+        if dossier.value.credential.kind != *kind {
             return Err(Refusal::InvalidToken);
         }
-        let mut judged = match self.judge(dossier, id, from, now) {
+        let mut judged = match self.judge(&dossier.value, from, now, standing) {
             Ok(judged) => judged,
             Err(Dead::Address) => return Err(Refusal::Denied(Reason::Address)),
+            Err(Dead::Stale) => return Err(Refusal::Stale),
             Err(Dead::Unknown | Dead::Told(_)) => return Err(Refusal::InvalidToken),
         };
         let end = judged.expired_at.map_or(verified.expires, |at| at.min(verified.expires));
         if end <= now {
             let recently = now - end <= UPLOAD_GRACE;
             return if recently {
-                Ok(Principal::ExpiredToken(judged.holder, verified.grant))
+                Ok(Principal::ExpiredToken(judged.holder, verified.grant.clone()))
             } else {
                 Err(Refusal::InvalidToken)
             };
         }
-        self.add_public(&mut judged.holder, about).await?;
+        self.add_public(&mut judged.holder, about, standing).await?;
         // A repository in reach may be public beyond what the token was granted.
-        if about.is_some_and(|name| judged.holder.covers(name) && !verified.grant.has(name, crate::Actions::PULL)) {
-            judged.holder.public = self.public_about(about).await?;
+        let beyond = |name| judged.holder.covers(name) && !verified.grant.has(name, crate::Actions::PULL);
+        if standing == Standing::Confirmed && about.is_some_and(beyond) {
+            judged.holder.public = self.public_about(about, standing).await?;
         }
-        Ok(Principal::Token(judged.holder, verified.grant))
+        Ok(Principal::Token(judged.holder, verified.grant.clone()))
+    }
+
+    /// Whether what somebody was permitted in a repository is still permitted: asked in the middle of a transfer, when
+    /// [`Auth::place`] has moved. What has only expired, or may only write no more, goes on to its end; what cannot be known now
+    /// does not.
+    pub async fn still<A: Action>(&self, who: &Principal, about: &RepositoryName, from: IpAddr) -> bool {
+        let standing = Standing::Confirmed;
+        let who = match who {
+            Principal::Anonymous(_) | Principal::AnonymousToken(_) => {
+                self.public_for(about, standing).await.map(Principal::Anonymous)
+            }
+            Principal::Credential(holder) => self.again(holder, about, from, standing).await.map(Principal::Credential),
+            Principal::Token(holder, grant) => {
+                self.again(holder, about, from, standing).await.map(|holder| Principal::Token(holder, grant.clone()))
+            }
+            // It finishes its own upload and has no other right to look at.
+            Principal::ExpiredToken(holder, _) => return self.again(holder, about, from, standing).await.is_ok(),
+        };
+        let permit = who.and_then(|who| crate::authorize::<A>(&who, about));
+        matches!(permit, Ok(_) | Err(Refusal::ReadOnly { .. }))
+    }
+
+    /// The holder as the records say now, expired or not.
+    async fn again(
+        &self,
+        holder: &Holder,
+        about: &RepositoryName,
+        from: IpAddr,
+        standing: Standing,
+    ) -> Result<Holder, Refusal> {
+        let subject = (holder.account.generation().clone(), holder.id.clone());
+        let found = self.dossier(holder.account.name(), &subject, self.knowing(standing)).await?;
+        let dossier = found.ok_or(Refusal::InvalidToken)?;
+        let judged = self.judge(&dossier.value, from, self.clock.now(), standing);
+        let mut holder = judged.map_err(|_| Refusal::InvalidToken)?.holder;
+        holder.public = self.public_about(Some(about), standing).await?;
+        Ok(holder)
     }
 
     /// A user name and a password, as a living credential; [`Refusal::Unauthenticated`] with a reason for who has the right
     /// secret. A good secret is served even from an address whose failures are throttled.
-    pub(crate) async fn log_in(&self, user: &str, secret: &str, from: IpAddr) -> Result<Holder, Refusal> {
+    pub(crate) async fn log_in(
+        &self,
+        user: &str,
+        secret: &str,
+        from: IpAddr,
+        standing: Standing,
+    ) -> Result<Holder, Refusal> {
         let Some(secret) = self.secret(secret) else { return Err(self.failed(from)) };
         if !logs_in(secret.kind()) {
             return Err(self.failed(from));
         }
         let Some(name) = named(user, &secret) else { return Err(self.failed(from)) };
-        self.log_in_as(name, &secret, from).await
+        self.log_in_as(&name, &secret, from, standing).await
     }
 
-    /// The account of a secret that does not come with a user name.
-    pub(crate) async fn account_of(&self, generation: &Generation) -> Result<Option<AccountName>, Refusal> {
-        let found = record::read::<GenerationRecord>(&*self.records, &key::generation(generation)).await?;
-        Ok(found.map(|document| document.value.name))
-    }
-
-    pub(crate) async fn log_in_as(&self, name: AccountName, secret: &Secret, from: IpAddr) -> Result<Holder, Refusal> {
+    pub(crate) async fn log_in_as(
+        &self,
+        name: &AccountName,
+        secret: &Secret,
+        from: IpAddr,
+        standing: Standing,
+    ) -> Result<Holder, Refusal> {
         let now = self.clock.now();
-        let account = claimed(name, secret.generation().clone());
-        let Some(dossier) = self.dossier(&account, secret.id()).await? else { return Err(self.failed(from)) };
-        if !dossier.credential.hash.matches(secret) {
+        let subject = (secret.generation().clone(), secret.id().clone());
+        let found = self.dossier(name, &subject, self.knowing(standing)).await?;
+        let Some(dossier) = found.filter(|held| held.value.credential.hash.matches(secret)) else {
             return Err(self.failed(from));
-        }
-        match self.judge(dossier, secret.id().clone(), from, now) {
+        };
+        match self.judge(&dossier.value, from, now, standing) {
             Ok(Judged { holder, expired_at: None }) => Ok(holder),
             Ok(Judged { expired_at: Some(at), .. }) => Err(Refusal::Unauthenticated(Some(Reason::ExpiredAt(at)))),
             Err(Dead::Told(reason)) => Err(Refusal::Unauthenticated(Some(reason))),
             Err(Dead::Address) => Err(Refusal::Denied(Reason::Address)),
+            Err(Dead::Stale) => Err(Refusal::Stale),
             Err(Dead::Unknown) => Err(self.failed(from)),
         }
     }
@@ -177,40 +245,18 @@ impl Auth {
         }
     }
 
-    /// Account and credential together, then the key between them; `None` if the name does not mean this generation now or
-    /// there is no such credential.
-    async fn dossier(&self, account: &Account, id: &Id) -> Result<Option<Dossier>, Refusal> {
-        let credential_key = key::credential(account, id.as_str());
-        let (account_record, credential) = tokio::try_join!(
-            self.account_record(account.name()),
-            record::read::<CredentialRecord>(&*self.records, &credential_key),
-        )?;
-        let (Some(account_record), Some(credential)) = (account_record, credential) else { return Ok(None) };
-        let (account_record, credential) = (account_record.value, credential.value);
-        if account_record.generation != *account.generation() || account_record.state == AccountState::Deleted {
-            return Ok(None);
-        }
-        let parent = match credential.by.kind {
-            IssuerKind::Operator => None,
-            IssuerKind::Key => {
-                let parent_key = key::access_key(account, credential.by.id.as_str());
-                let found = record::read::<KeyRecord>(&*self.records, &parent_key).await?;
-                let Some(found) = found else { return Ok(None) };
-                Some(found.value)
-            }
-        };
-        Ok(Some(Dossier { account: account_record, credential, parent }))
-    }
-
     /// What the records say about a credential whose holder proved it.
-    fn judge(&self, dossier: Dossier, id: Id, from: IpAddr, now: Time) -> Result<Judged, Dead> {
-        let Dossier { account, credential, parent } = dossier;
+    fn judge(&self, dossier: &Dossier, from: IpAddr, now: Time, standing: Standing) -> Result<Judged, Dead> {
+        let Dossier { account, credential, parent, .. } = dossier;
         // A view that this build does not know could mean less than the live repository.
         if credential.view.is_some() || !logs_in(credential.kind) {
             return Err(Dead::Unknown);
         }
+        if !standing.allows(account.on_stale, credential.kind) {
+            return Err(Dead::Stale);
+        }
         if account.state == AccountState::Suspended {
-            return Err(Dead::Told(Reason::Suspended { account: account.name }));
+            return Err(Dead::Told(Reason::Suspended { account: account.name.clone() }));
         }
         if let Some(at) = credential.revoked_at {
             return Err(Dead::Told(Reason::RevokedAt(at)));
@@ -222,29 +268,31 @@ impl Auth {
         }
         let admitted = account.policy.ip_allow.admits(from)
             && credential.ip_allow.admits(from)
-            && parent.is_none_or(|parent| parent.ip_allow.admits(from));
+            && parent.as_ref().is_none_or(|parent| parent.ip_allow.admits(from));
         if !admitted {
-            tracing::info!(event = "ip.deny", account = %account.name, credential = %id, "address not allowed");
-            let user = user_name(&account.name, credential.kind, &id);
-            self.note_address(Some(&account.account()), Party::credential(&id, user));
+            tracing::info!(event = "ip.deny", account = %account.name, credential = %dossier.id, "address not allowed");
+            let user = user_name(&account.name, credential.kind, &dossier.id);
+            self.note_address(Some(&account.account()), Party::credential(&dossier.id, user));
             return Err(Dead::Address);
         }
         let expired_at = (credential.expires <= now).then_some(credential.expires);
-        if expired_at.is_none() {
-            self.used.note(key::credential(&account.account(), id.as_str()), credential.last_used_day, now);
+        if expired_at.is_none() && dossier.noted.first_on(now.date_naive()) {
+            self.used.note(dossier.record_key(), credential.last_used_day, now);
         }
         let holder = Holder {
             account: account.account(),
-            id,
+            id: dossier.id.clone(),
             kind: credential.kind,
             actions: credential.actions,
-            patterns: credential.patterns.into(),
+            patterns: dossier.patterns.clone(),
+            label: dossier.label.clone(),
             created: credential.created,
             expires: credential.expires,
             view: View::Live,
-            frozen: self.frozen(&account),
+            frozen: self.frozen(account),
             public: Public::default(),
             at: now,
+            stale: standing.age(),
         };
         Ok(Judged { holder, expired_at })
     }
@@ -261,65 +309,84 @@ impl Auth {
     }
 
     pub(crate) async fn access_key(&self, secret: &Secret, from: IpAddr) -> Result<KeyHolder, Refusal> {
+        for _ in 0..TRIES {
+            let begun = self.begin().await;
+            let holder = self.identify_key(secret, from, begun.standing.or_refuse()?).await?;
+            if self.holds(begun) {
+                return Ok(holder);
+            }
+        }
+        Err(Refusal::Stale)
+    }
+
+    async fn identify_key(&self, secret: &Secret, from: IpAddr, standing: Standing) -> Result<KeyHolder, Refusal> {
         let now = self.clock.now();
-        let Some(name) = self.account_of(secret.generation()).await? else { return Err(self.failed(from)) };
-        let account = claimed(name, secret.generation().clone());
-        let access_key = key::access_key(&account, secret.id().as_str());
-        let (account_record, found) = tokio::try_join!(
-            self.account_record(account.name()),
-            record::read::<KeyRecord>(&*self.records, &access_key),
-        )?;
-        let (Some(account_record), Some(found)) = (account_record, found) else { return Err(self.failed(from)) };
-        let (account_record, found) = (account_record.value, found.value);
-        let meant = account_record.generation == *account.generation() && account_record.state != AccountState::Deleted;
-        if !meant || !found.hash.matches(secret) {
+        let subject = (secret.generation().clone(), secret.id().clone());
+        let found = self.key_dossier(&subject, self.knowing(standing)).await?;
+        let Some(dossier) = found.filter(|held| held.value.key.hash.matches(secret)) else {
             return Err(self.failed(from));
-        }
+        };
+        let KeyDossier { account, key, id, patterns, noted } = &dossier.value;
         let told = |reason| Err(Refusal::Unauthenticated(Some(reason)));
-        if account_record.state == AccountState::Suspended {
-            return told(Reason::Suspended { account: account_record.name });
+        if account.state == AccountState::Suspended {
+            return told(Reason::Suspended { account: account.name.clone() });
         }
-        if found.state == KeyState::Revoked {
-            return told(Reason::RevokedAt(found.revoked_at.unwrap_or(now)));
+        if key.state == KeyState::Revoked {
+            return told(Reason::RevokedAt(key.revoked_at.unwrap_or(now)));
         }
-        if let Some(at) = found.expires.filter(|&at| at <= now) {
+        if let Some(at) = key.expires.filter(|&at| at <= now) {
             return told(Reason::ExpiredAt(at));
         }
-        if !found.ip_allow.admits(from) || !account_record.policy.ip_allow.admits(from) {
-            tracing::info!(event = "ip.deny", account = %account_record.name, key = %secret.id(), "address not allowed");
-            self.note_address(Some(&account_record.account()), Party::key(secret.id()));
+        if !key.ip_allow.admits(from) || !account.policy.ip_allow.admits(from) {
+            tracing::info!(event = "ip.deny", account = %account.name, key = %id, "address not allowed");
+            self.note_address(Some(&account.account()), Party::key(id));
             return Err(Refusal::Denied(Reason::Address));
         }
-        self.used.note(access_key, found.last_used_day, now);
+        if noted.first_on(now.date_naive()) {
+            self.used.note(key::access_key(&account.account(), id.as_str()), key.last_used_day, now);
+        }
         Ok(KeyHolder {
-            account: account_record.account(),
-            id: secret.id().clone(),
-            role: found.role,
-            actions: found.actions,
-            patterns: found.patterns.into(),
-            max_ttl: found.max_ttl,
-            expires: found.expires,
-            retired: found.state == KeyState::Retired,
-            frozen: self.frozen(&account_record),
-            label: found.label.into(),
+            account: account.account(),
+            id: id.clone(),
+            role: key.role,
+            actions: key.actions,
+            patterns: patterns.clone(),
+            max_ttl: key.max_ttl,
+            expires: key.expires,
+            retired: key.state == KeyState::Retired,
+            frozen: self.frozen(account),
+            label: key.label.as_str().into(),
         })
     }
 
     pub(crate) async fn operator_key(&self, secret: &Secret, from: IpAddr) -> Result<Id, Refusal> {
+        for _ in 0..TRIES {
+            let begun = self.begin().await;
+            let id = self.identify_operator(secret, from, begun.standing.or_refuse()?).await?;
+            if self.holds(begun) {
+                return Ok(id);
+            }
+        }
+        Err(Refusal::Stale)
+    }
+
+    async fn identify_operator(&self, secret: &Secret, from: IpAddr, standing: Standing) -> Result<Id, Refusal> {
         let now = self.clock.now();
-        let operator_key = key::operator_key(secret.id().as_str());
-        let found = record::read::<OperatorKeyRecord>(&*self.records, &operator_key).await?;
-        let Some(found) = found.map(|document| document.value) else { return Err(self.failed(from)) };
-        if *secret.generation() != Generation::installation() || !found.hash.matches(secret) {
+        if *secret.generation() != Generation::installation() {
             return Err(self.failed(from));
         }
-        if found.state == KeyState::Revoked {
-            return Err(Refusal::Unauthenticated(Some(Reason::RevokedAt(found.revoked_at.unwrap_or(now)))));
+        let found = self.operator_dossier(secret.id(), self.knowing(standing)).await?;
+        let Some(dossier) = found.filter(|held| held.value.key.hash.matches(secret)) else {
+            return Err(self.failed(from));
+        };
+        let key = &dossier.value.key;
+        if key.state == KeyState::Revoked {
+            return Err(Refusal::Unauthenticated(Some(Reason::RevokedAt(key.revoked_at.unwrap_or(now)))));
         }
-        if let Some(at) = found.expires.filter(|&at| at <= now) {
+        if let Some(at) = key.expires.filter(|&at| at <= now) {
             return Err(Refusal::Unauthenticated(Some(Reason::ExpiredAt(at))));
         }
-        if !found.ip_allow.admits(from) {
+        if !key.ip_allow.admits(from) {
             self.note_address(None, Party::operator_key(secret.id()));
             return Err(Refusal::Denied(Reason::Address));
         }

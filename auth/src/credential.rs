@@ -32,6 +32,9 @@ pub struct Issuer {
     pub kind: IssuerKind,
     /// Its id; sixteen `0` for the store.
     pub id: Id,
+    /// Who presented a token to a trust policy, in the words of the token's issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
 /// What minted a credential.
@@ -42,6 +45,8 @@ pub enum IssuerKind {
     Key,
     /// Whoever works on the store itself.
     Operator,
+    /// A trust policy, by a token of somebody else's.
+    Oidc,
 }
 
 /// `auth/GEN/cred/ID`.
@@ -149,14 +154,14 @@ pub struct MintRequest {
 }
 
 /// A checked request.
-struct Order {
-    kind: Kind,
-    patterns: Vec<Pattern>,
-    actions: Actions,
-    ip_allow: Networks,
-    label: String,
-    ttl: TimeDelta,
-    replaces: Option<Id>,
+pub(crate) struct Order {
+    pub(crate) kind: Kind,
+    pub(crate) patterns: Vec<Pattern>,
+    pub(crate) actions: Actions,
+    pub(crate) ip_allow: Networks,
+    pub(crate) label: String,
+    pub(crate) ttl: TimeDelta,
+    pub(crate) replaces: Option<Id>,
 }
 
 /// What is left to a credential once another replaces it.
@@ -305,8 +310,8 @@ impl Auth {
     pub async fn mint(&self, actor: &Actor, name: &AccountName, request: &MintRequest) -> Result<Minted, Error> {
         let minter = self.admit(actor, Right::Mint, Some(name))?;
         let by = minter.map_or_else(
-            || Issuer { kind: IssuerKind::Operator, id: Id::operator() },
-            |key| Issuer { kind: IssuerKind::Key, id: key.id.clone() },
+            || Issuer { kind: IssuerKind::Operator, id: Id::operator(), subject: None },
+            |key| Issuer { kind: IssuerKind::Key, id: key.id.clone(), subject: None },
         );
         if minter.is_some() {
             self.mints.take(by.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
@@ -317,20 +322,39 @@ impl Auth {
         }
         let now = self.clock.now();
         let order = check(request, &account_record, minter, now)?;
-        let account = account_record.account();
+        let (account, replaced) = (account_record.account(), order.replaces.clone());
+        let minted = self.write_credential(&account, order, by, now).await?;
+        let credential = &minted.credential;
+        tracing::info!(event = "credential.mint", account = %name, credential = %credential.id, kind = credential.kind.as_str(), actor = actor.label(), "credential was minted");
+        let entry = match replaced {
+            None => Entry::new(Happened::CredentialMint, actor).target(credential.id.as_str()),
+            Some(old) => Entry::new(Happened::CredentialRenew, actor).target(format!("{} {old}", credential.id)),
+        };
+        self.record(entry.of(&account)).await?;
+        Ok(minted)
+    }
+
+    /// Counts and writes a credential that was judged to be right.
+    pub(crate) async fn write_credential(
+        &self,
+        account: &Account,
+        order: Order,
+        by: Issuer,
+        now: Time,
+    ) -> Result<Minted, Error> {
         let replaced = match &order.replaces {
-            Some(id) => Some((id, self.replaceable(&account, id, &by).await?)),
+            Some(id) => Some((id, self.replaceable(account, id, &by).await?)),
             None => None,
         };
         let expires = now + order.ttl;
         // One that was replaced before has left the count already.
         let makes_room = replaced.as_ref().map(|(_, record)| record.expires).filter(|&end| end > now + REPLACED_FOR);
-        self.count(&account, &by.id, expires, makes_room).await?;
+        self.count(account, &by.id, expires, makes_room).await?;
 
         let id = Id::new(now);
         let secret = self.secrets.mint(order.kind, account.generation(), &id);
         let fresh = CredentialRecord {
-            account: name.clone(),
+            account: account.name().clone(),
             hash: secret.hash(),
             kind: order.kind,
             actions: order.actions,
@@ -340,25 +364,22 @@ impl Auth {
             created: now,
             expires,
             last_used_day: None,
-            parents: minter.map(|key| key.id.clone()).into_iter().collect(),
+            // The store is nobody's child.
+            parents: Some(by.id.clone()).filter(|_| by.kind != IssuerKind::Operator).into_iter().collect(),
             by,
             view: None,
             revoked_at: None,
         };
-        let written = record::create(&*self.records, &key::credential(&account, id.as_str()), fresh).await?;
-        let mut entry = Entry::new(Happened::CredentialMint, actor).target(id.as_str());
+        let written = record::create(&*self.records, &key::credential(account, id.as_str()), fresh).await?;
         if let Some((old, _)) = replaced {
-            entry = Entry::new(Happened::CredentialRenew, actor).target(format!("{id} {old}"));
             // No log entry: every cache reads a record again within five minutes, long before these ten are over.
-            let old = key::credential(&account, old.as_str());
+            let old = key::credential(account, old.as_str());
             record::modify(&*self.records, &old, |record: &mut CredentialRecord| {
                 let earlier = record.expires.min(now + REPLACED_FOR);
                 Ok::<_, Error>(std::mem::replace(&mut record.expires, earlier) != earlier)
             })
             .await?;
         }
-        tracing::info!(event = "credential.mint", account = %name, credential = %id, kind = order.kind.as_str(), actor = actor.label(), "credential was minted");
-        self.record(entry.of(&account)).await?;
         Ok(Minted { credential: Credential::new(id, written.value), secret })
     }
 

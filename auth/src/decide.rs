@@ -1,7 +1,7 @@
 //! From who asks, what and where to a permit or a refusal: synchronous and without a store, so that a refusal costs no storage
 //! call and is the same for what exists and what does not.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, sync::Arc};
 
 use storage::{Account, Deletable, Opener, Readable, Repository, RepositoryName, Writable};
 
@@ -51,7 +51,7 @@ pub struct Permit<A> {
     repository: Repository,
     view: View,
     subject: Id,
-    label: String,
+    label: Arc<str>,
     warning: Option<String>,
     action: PhantomData<fn() -> A>,
 }
@@ -119,7 +119,7 @@ fn permit<A>(account: &Account, name: &RepositoryName, holder: Option<&Holder>) 
         repository,
         view: holder.map_or(View::Live, |h| h.view.clone()),
         subject: holder.map_or_else(Id::operator, |h| h.id.clone()),
-        label: holder.map_or_else(|| "anonymous".into(), Holder::user),
+        label: holder.map_or_else(|| "anonymous".into(), |h| Arc::clone(&h.label)),
         warning: holder.and_then(Holder::expiry_warning),
         action: PhantomData,
     })
@@ -259,7 +259,7 @@ pub fn authorize_actor<A: Action>(who: &Actor, name: &RepositoryName) -> Result<
         repository,
         view: View::Live,
         subject: key.id.clone(),
-        label: key_label(key),
+        label: key_label(key).into(),
         warning: None,
         action: PhantomData,
     })

@@ -1,6 +1,9 @@
 //! [`Auth`] and what it finds, or seeds, when it opens a store: `sys/install`, `sys/keys`, `sys/authlog`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use parking_lot::RwLock;
@@ -15,18 +18,21 @@ use zeroize::Zeroizing;
 
 use crate::{
     audit::Audit,
+    cache::{Cache, Single},
     declared::Accepted,
+    dossier::{Dossier, KeyDossier, OperatorDossier, Subject},
     error::Error,
-    fresh::Fresh,
     id::Id,
     limit::{Buckets, Neighbourhood},
-    public::PublicAccounts,
-    revocation::AuthLog,
+    public::{PublicAccounts, PublicDossier},
+    revocation::{Appends, AuthLog},
     seal::{Kept, SealKey},
     secret::{Secret, SecretKeys, derive},
     settings::Settings,
     signing_key::{Keyring, SigningKeys},
+    token_cache::TokenCache,
     upkeep::Used,
+    watch::{Moment, Watch},
 };
 
 /// The installation: its identity and the roots of every MAC key.
@@ -44,6 +50,14 @@ const MAC_ROOT: &str = "MAC root";
 const ADDRESSES: usize = 65_536;
 /// Entries of a table of rates by credential, key or account.
 const SUBJECTS: usize = 16_384;
+/// Bytes of what decides about credentials.
+const CACHED_CREDENTIALS: usize = 3 << 20;
+/// Bytes of what decides about access keys.
+const CACHED_KEYS: usize = 512 << 10;
+/// Bytes of what accounts made public.
+const CACHED_PUBLIC: usize = 448 << 10;
+/// Bytes of operator keys.
+const CACHED_OPERATORS: usize = 64 << 10;
 
 /// Everything that decides who may, over one store.
 ///
@@ -57,8 +71,18 @@ pub struct Auth {
     roots: Vec<Zeroizing<Vec<u8>>>,
     pub(crate) secrets: SecretKeys,
     pub(crate) declared: RwLock<Accepted>,
-    pub(crate) keyring: Fresh<Keyring>,
-    pub(crate) public: Fresh<PublicAccounts>,
+    pub(crate) watch: Watch,
+    pub(crate) looking: tokio::sync::Mutex<()>,
+    pub(crate) look_failed: RwLock<Option<Moment>>,
+    pub(crate) stale_decisions: AtomicU64,
+    pub(crate) appends: Appends,
+    pub(crate) keyring: Single<Keyring>,
+    pub(crate) public: Single<PublicAccounts>,
+    pub(crate) publics: Cache<storage::Generation, PublicDossier>,
+    pub(crate) dossiers: Cache<Subject, Dossier>,
+    pub(crate) key_dossiers: Cache<Subject, KeyDossier>,
+    pub(crate) operator_dossiers: Cache<Id, OperatorDossier>,
+    pub(crate) verified: TokenCache,
     pub(crate) failures: Buckets<Neighbourhood>,
     pub(crate) token_requests: Buckets<Id>,
     pub(crate) mints: Buckets<Id>,
@@ -116,13 +140,23 @@ impl Auth {
         if let Some(seal) = seal {
             seal_what_is_plain(&*records, seal).await?;
         }
-        Ok(Self {
+        let auth = Self {
             service: format!("hythe-{}", install.id),
             secrets: SecretKeys::new(roots.iter().map(|root| root.as_slice())),
             roots,
             declared: RwLock::default(),
-            keyring: Fresh::new(),
-            public: Fresh::new(),
+            watch: Watch::default(),
+            looking: tokio::sync::Mutex::new(()),
+            look_failed: RwLock::new(None),
+            stale_decisions: AtomicU64::new(0),
+            appends: Appends::default(),
+            keyring: Single::new(),
+            public: Single::new(),
+            publics: Cache::new(CACHED_PUBLIC),
+            dossiers: Cache::new(CACHED_CREDENTIALS),
+            key_dossiers: Cache::new(CACHED_KEYS),
+            operator_dossiers: Cache::new(CACHED_OPERATORS),
+            verified: TokenCache::new(),
             failures: Buckets::new(settings.failures, ADDRESSES),
             token_requests: Buckets::new(settings.token_requests, SUBJECTS),
             mints: Buckets::new(settings.mints, SUBJECTS),
@@ -132,7 +166,16 @@ impl Auth {
             records,
             clock,
             settings,
-        })
+        };
+        auth.follow().await?;
+        Ok(auth)
+    }
+
+    /// Bytes of what is held of records, and of verified tokens.
+    pub fn cached_bytes(&self) -> [(&'static str, u64); 2] {
+        let records =
+            [self.dossiers.bytes(), self.key_dossiers.bytes(), self.operator_dossiers.bytes(), self.publics.bytes()];
+        [("records", records.iter().sum()), ("tokens", self.verified.bytes())]
     }
 
     /// `hythe-INSTALL`: issuer and audience of every token and the challenge's `service`. It stays when a host name changes.

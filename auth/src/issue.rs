@@ -1,11 +1,12 @@
 //! The token endpoint's rules: a grant is an intersection, and a living credential never gets an error for what it asked.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::atomic::Ordering, time::Duration};
 
 use chrono::TimeDelta;
 use storage::Time;
 
 use crate::{
+    follow::{Standing, TRIES},
     installation::Auth,
     principal::{Holder, Presented},
     refusal::{Reason, Refusal, WRONG},
@@ -55,6 +56,8 @@ pub struct IssuedToken {
     pub expires_in: u64,
     /// What was granted.
     pub scope: Scopes,
+    /// How long ago it was known what has ended, where that is longer than the bound and the account is served all the same.
+    pub stale: Option<Duration>,
 }
 
 impl std::fmt::Debug for IssuedToken {
@@ -96,22 +99,45 @@ impl Auth {
             return Err(TokenRefusal::UnknownService);
         }
         let scopes = Scopes::parse(request.scopes.iter().copied(), Some(request.host));
+        for attempt in 0..TRIES {
+            let begun = self.begin().await;
+            let issued = self.issue_for(&request, &scopes, from, begun.standing, attempt == 0).await?;
+            if self.holds(begun) {
+                if begun.standing != Standing::Confirmed {
+                    self.stale_decisions.fetch_add(1, Ordering::Relaxed);
+                }
+                return Ok(issued);
+            }
+        }
+        Err(Refusal::Stale.into())
+    }
+
+    async fn issue_for(
+        &self,
+        request: &TokenRequest<'_>,
+        scopes: &Scopes,
+        from: IpAddr,
+        standing: Standing,
+        counts: bool,
+    ) -> Result<IssuedToken, TokenRefusal> {
         let holder = match (&request.presented, request.refresh_token) {
-            (Presented::None, None) => return self.issue_anonymous(&scopes).await,
-            (Presented::None, Some(refresh)) => self.log_in_by_secret(refresh.0, from).await?,
+            (Presented::None, None) => return self.issue_anonymous(scopes, standing).await,
+            (Presented::None, Some(refresh)) => self.log_in_by_secret(refresh.0, from, standing).await?,
             (Presented::Basic { user, secret }, _) => {
                 if request.account.is_some_and(|account| account != *user) {
                     return Err(self.failed(from).into());
                 }
-                self.log_in_or_explain(user, secret, from).await?
+                self.log_in_or_explain(user, secret, from, standing).await?
             }
             (Presented::Bearer(text), _) => return Err(self.explained_bearer(text, from).await.into()),
             (Presented::Session(_) | Presented::Malformed, _) => {
                 return Err(self.failed(from).into());
             }
         };
-        self.token_requests.take(holder.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
-        let granted = self.granted(&holder, &scopes).await?;
+        if counts {
+            self.token_requests.take(holder.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
+        }
+        let granted = self.granted(&holder, scopes, standing).await?;
         let end = (holder.at + SIGNED_FOR).min(holder.expires);
         let subject = Subject::Credential {
             account: holder.account.name().clone(),
@@ -119,7 +145,7 @@ impl Auth {
             kind: holder.kind,
             id: holder.id.clone(),
         };
-        let issued = self.signed(&subject, granted, holder.at, end).await?;
+        let issued = self.signed(&subject, granted, holder.at, end, standing).await?;
         tracing::debug!(
             event = "token.issue", account = %holder.account.name(), credential = %holder.id,
             client = request.client_id.unwrap_or_default(), scope = %issued.scope, "token was issued"
@@ -133,23 +159,25 @@ impl Auth {
         scopes: Vec<Scope>,
         now: Time,
         end: Time,
+        standing: Standing,
     ) -> Result<IssuedToken, TokenRefusal> {
-        let ring = self.keys().await.map_err(Refusal::from)?;
-        let token = token::sign(&ring, &self.service, subject, &scopes, now, end).map_err(Refusal::from)?;
+        let ring = self.keys(standing).await.map_err(Refusal::from)?;
+        let token = token::sign(&ring.value, &self.service, subject, &scopes, now, end).map_err(Refusal::from)?;
         let told = (end - now).min(TOLD).num_seconds();
         Ok(IssuedToken {
             token,
             expires_in: u64::try_from(told).unwrap_or_default(),
             scope: scopes.into_iter().collect(),
+            stale: standing.age(),
         })
     }
 
-    async fn issue_anonymous(&self, scopes: &Scopes) -> Result<IssuedToken, TokenRefusal> {
+    async fn issue_anonymous(&self, scopes: &Scopes, standing: Standing) -> Result<IssuedToken, TokenRefusal> {
         let mut granted = Vec::new();
         for scope in scopes.iter() {
             if let Scope::Repository { name, actions } = scope
                 && actions.closed().contains(Actions::PULL)
-                && self.public_for(name).await?.covers(name).is_some()
+                && self.public_for(name, standing).await?.covers(name).is_some()
             {
                 granted.push(Scope::Repository { name: name.clone(), actions: Actions::PULL });
             }
@@ -160,12 +188,12 @@ impl Auth {
             return Err(Refusal::Unauthenticated(None).into());
         }
         let now = self.clock.now();
-        self.signed(&Subject::Anonymous, granted, now, now + SIGNED_FOR).await
+        self.signed(&Subject::Anonymous, granted, now, now + SIGNED_FOR, standing).await
     }
 
     /// What of the asked lies in the credential's reach. The rest is dropped as if it did not exist, except that what is
     /// public may be pulled by anybody.
-    async fn granted(&self, holder: &Holder, scopes: &Scopes) -> Result<Vec<Scope>, Refusal> {
+    async fn granted(&self, holder: &Holder, scopes: &Scopes, standing: Standing) -> Result<Vec<Scope>, Refusal> {
         let mut granted = Vec::new();
         for scope in scopes.iter() {
             match scope {
@@ -174,8 +202,9 @@ impl Auth {
                 Scope::Repository { name, actions } => {
                     let allowed = if holder.covers(name) {
                         holder.actions.closed()
-                    } else if actions.closed().contains(Actions::PULL)
-                        && self.public_for(name).await?.covers(name).is_some()
+                    } else if standing == Standing::Confirmed
+                        && actions.closed().contains(Actions::PULL)
+                        && self.public_for(name, standing).await?.covers(name).is_some()
                     {
                         Actions::PULL
                     } else {
@@ -192,20 +221,26 @@ impl Auth {
     }
 
     /// Logs in; and who tries it with the right secret of another kind is told what that is for.
-    async fn log_in_or_explain(&self, user: &str, secret: &str, from: IpAddr) -> Result<Holder, Refusal> {
+    async fn log_in_or_explain(
+        &self,
+        user: &str,
+        secret: &str,
+        from: IpAddr,
+        standing: Standing,
+    ) -> Result<Holder, Refusal> {
         match self.secret(secret) {
             Some(secret) if !crate::decide::logs_in(secret.kind()) => Err(self.explained(&secret, from).await),
-            _ => self.log_in(user, secret, from).await,
+            _ => self.log_in(user, secret, from, standing).await,
         }
     }
 
-    async fn log_in_by_secret(&self, secret: &str, from: IpAddr) -> Result<Holder, Refusal> {
+    async fn log_in_by_secret(&self, secret: &str, from: IpAddr, standing: Standing) -> Result<Holder, Refusal> {
         let Some(secret) = self.secret(secret) else { return Err(self.failed(from)) };
         if !crate::decide::logs_in(secret.kind()) {
             return Err(self.explained(&secret, from).await);
         }
         match self.account_of(secret.generation()).await? {
-            Some(name) => self.log_in_as(name, &secret, from).await,
+            Some(name) => self.log_in_as(&name, &secret, from, standing).await,
             None => Err(self.failed(from)),
         }
     }

@@ -7,6 +7,7 @@
 //! - An access key mints, a credential logs in, an access token opens `/v2/`; none does another's work.
 //! - A token is worth what its credential's record says when it is used: life and death are read, not signed.
 //! - To end a right is to mark the record, then to append to the log that every replica follows, then to answer.
+//! - A token of somebody else's is exchanged for a credential only where an owner said whose, and what for ([`TrustDocument`]).
 //! - Nothing locks anybody out: only failing requests are slowed, by address.
 //! - Who was granted or lost a right is written down before the answer ([`audit`]).
 //!
@@ -17,11 +18,14 @@ mod access_key;
 mod account;
 pub mod audit;
 mod authenticate;
+mod cache;
 mod credential;
 mod decide;
 mod declared;
+mod dossier;
 mod error;
-mod fresh;
+mod federation;
+mod follow;
 mod id;
 mod installation;
 mod issue;
@@ -43,7 +47,9 @@ mod settings;
 mod signing_key;
 mod time;
 mod token;
+mod token_cache;
 mod upkeep;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +63,10 @@ pub use decide::{
 };
 pub use declared::{Declared, Departed, NotDeclared, declare_key};
 pub use error::{Error, Invalid};
+pub use federation::{
+    ExchangeAsked, ExchangeRefusal, Expected, GrantDocument, IssuerKeys, KeySource, KeysNeeded, NewGrant, NewKeys,
+    NewTrust, NotKeys, SigningAlgorithm, TrustDocument,
+};
 pub use id::{Id, NotAnId};
 pub use installation::Auth;
 pub use issue::{IssuedToken, RefreshToken, TokenRefusal, TokenRequest};

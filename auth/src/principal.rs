@@ -12,6 +12,7 @@ use crate::{
 };
 
 /// What authentication is handed: `registry` takes it out of headers, this crate knows none.
+#[derive(Clone, Copy)]
 pub enum Presented<'a> {
     /// Nothing was presented.
     None,
@@ -90,6 +91,8 @@ pub struct Holder {
     pub(crate) kind: Kind,
     pub(crate) actions: Actions,
     pub(crate) patterns: Arc<[Pattern]>,
+    /// The user name.
+    pub(crate) label: Arc<str>,
     pub(crate) created: Time,
     pub(crate) expires: Time,
     pub(crate) view: View,
@@ -97,6 +100,8 @@ pub struct Holder {
     pub(crate) public: Public,
     /// When it was authenticated: what a warning counts from.
     pub(crate) at: Time,
+    /// How old what is known of ended rights is, where the account is served all the same.
+    pub(crate) stale: Option<Duration>,
 }
 
 /// Who made writing impossible.
@@ -133,8 +138,8 @@ impl Holder {
     }
 
     /// Its user name: what logs call it.
-    pub fn user(&self) -> String {
-        user_name(self.account.name(), self.kind, &self.id)
+    pub fn user(&self) -> &str {
+        &self.label
     }
 
     pub(crate) fn covers(&self, name: &RepositoryName) -> bool {
@@ -144,6 +149,11 @@ impl Holder {
     pub(crate) fn covers_all(&self) -> bool {
         let all = Pattern::everything(self.account.name());
         self.patterns.contains(&all)
+    }
+
+    /// How long ago it was known what has ended, where that is longer than the bound and its account is served all the same.
+    pub fn stale(&self) -> Option<Duration> {
+        self.stale
     }
 
     /// The text of the `Warning` header once less than a fifth of its life is left.
@@ -170,7 +180,7 @@ fn rough(left: Duration) -> String {
 /// What an access token was granted.
 #[derive(Debug, Clone, Default)]
 pub struct Grant {
-    pub(crate) scopes: Vec<Scope>,
+    pub(crate) scopes: Arc<[Scope]>,
 }
 
 impl Grant {
@@ -197,7 +207,7 @@ impl Principal {
 
     /// What logs call it: a user name, or `anonymous`. Never a secret.
     pub fn label(&self) -> String {
-        self.holder().map_or_else(|| "anonymous".into(), Holder::user)
+        self.holder().map_or_else(|| "anonymous".into(), |holder| holder.user().to_owned())
     }
 }
 

@@ -8,13 +8,16 @@ use storage::{
 
 use crate::{
     account::AccountState,
+    cache::Weighs,
     error::{Error, Invalid},
+    follow::Standing,
     installation::Auth,
     principal::{Actor, Public, PublicAccount},
     refusal::Refusal,
     revocation::What,
     right::Right,
     scope::Pattern,
+    watch::Ends,
 };
 
 /// `sys/public`: the accounts that have something public, and nothing else. An account that has nothing is never read for a
@@ -42,6 +45,33 @@ pub struct PublicDocument {
     /// The record's `rev`, its `ETag`: 0 as long as nothing was ever said.
     #[serde(skip)]
     pub rev: u64,
+}
+
+/// What decides about strangers in one account, read together.
+#[derive(Debug)]
+pub(crate) struct PublicDossier {
+    account: Account,
+    open: bool,
+    patterns: Vec<Pattern>,
+}
+
+impl Ends for PublicAccounts {
+    fn ended_by(&self, _: &Generation, what: &What) -> bool {
+        matches!(what, What::Public | What::Everything)
+    }
+}
+
+impl Ends for PublicDossier {
+    fn ended_by(&self, generation: &Generation, what: &What) -> bool {
+        generation == self.account.generation() && matches!(what, What::Public | What::Everything)
+    }
+}
+
+impl Weighs for PublicDossier {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + self.patterns.iter().map(|pattern| size_of::<Pattern>() + pattern.as_str().len()).sum::<usize>()
+    }
 }
 
 impl PublicDocument {
@@ -104,33 +134,38 @@ impl Auth {
         }
         let account = self.living(name).await?.value.account();
         let before = self.get_public(&Actor::Store, name).await?.patterns;
-        let rev = self.publish(&account, &patterns, if_match).await?;
+        let (rev, changed) = self.publish(&account, &patterns, if_match).await?;
+        if !changed {
+            // Whoever asks again may have been told that the log could not be written.
+            self.log_end(account.generation(), What::Public).await?;
+        }
         self.record_public(actor, &account, &before, &patterns).await?;
         tracing::info!(event = "repo.public", account = %name, actor = actor.label(), patterns = patterns.len(), "public patterns were set");
         Ok(PublicDocument::new(&patterns, rev))
     }
 
     /// Makes these patterns what is public in an account, and nothing else: the record, then the list of accounts that have any, then
-    /// what every replica has to know. Gives the record's `rev`.
+    /// what every replica has to know. Gives the record's `rev`, and whether anything was written.
     pub(crate) async fn publish(
         &self,
         account: &Account,
         patterns: &[Pattern],
         if_match: Option<u64>,
-    ) -> Result<u64, Error> {
-        let (rev, narrower) = self.swap_public(account, patterns, if_match).await?;
+    ) -> Result<(u64, bool), Error> {
+        let (rev, changed) = self.swap_public(account, patterns, if_match).await?;
         if patterns.is_empty() {
             self.unlist_public(account).await?;
         } else {
             self.list_public(account).await?;
         }
-        if narrower {
+        // What became public is told as well as what became private: it is cached the same.
+        if changed {
             self.log_end(account.generation(), What::Public).await?;
         }
-        Ok(rev)
+        Ok((rev, changed))
     }
 
-    /// Writes the patterns under compare-and-swap; gives the record's `rev` and whether something is no longer public.
+    /// Writes the patterns under compare-and-swap; gives the record's `rev` and whether there was anything to write.
     async fn swap_public(
         &self,
         account: &Account,
@@ -147,15 +182,12 @@ impl Auth {
             let written = match found {
                 Some(document) if document.value.patterns == patterns => Ok((rev, false)),
                 Some(mut document) => {
-                    let before = std::mem::replace(&mut document.value.patterns, patterns.to_vec());
-                    let narrower = before.iter().any(|old| !patterns.iter().any(|new| new.covers(old)));
-                    record::update(&*self.records, &public_key, &mut document)
-                        .await
-                        .map(|()| (document.rev(), narrower))
+                    document.value.patterns = patterns.to_vec();
+                    record::update(&*self.records, &public_key, &mut document).await.map(|()| (document.rev(), true))
                 }
                 None => {
                     let fresh = PublicRecord { patterns: patterns.to_vec(), release: false };
-                    record::create(&*self.records, &public_key, fresh).await.map(|document| (document.rev(), false))
+                    record::create(&*self.records, &public_key, fresh).await.map(|document| (document.rev(), true))
                 }
             };
             match written {
@@ -200,25 +232,30 @@ impl Auth {
         Ok(())
     }
 
-    /// What is public now in the account that a name belongs to.
-    pub(crate) async fn public_for(&self, name: &RepositoryName) -> Result<Public, Refusal> {
+    /// What is public now in the account that a name belongs to. Never guessed: without the log it is refused.
+    pub(crate) async fn public_for(&self, name: &RepositoryName, standing: Standing) -> Result<Public, Refusal> {
+        let knowing = self.knowing(standing.or_refuse()?);
         let read = async {
             let found = record::read::<PublicAccounts>(&*self.records, &key::public_accounts()).await?;
             Ok::<_, storage::Error>(found.map(|document| document.value).unwrap_or_default())
         };
-        let listed = self.public.get(&*self.clock, self.settings.bound, read).await?;
-        let Some((name, generation)) = listed.accounts.iter().find(|(listed, _)| listed == name.account()) else {
+        let listed = self.public.get(knowing, read).await?;
+        let Some((name, generation)) = listed.value.accounts.iter().find(|(listed, _)| listed == name.account()) else {
             return Ok(Public::default());
         };
-        let Some(record) = self.account_record(name).await?.map(|document| document.value) else {
-            return Ok(Public::default());
+        let read = async || {
+            let Some(record) = self.account_record(name).await?.map(|document| document.value) else { return Ok(None) };
+            let account = record.account();
+            let open = matches!(record.state, AccountState::Active | AccountState::ReadOnly);
+            let found = record::read::<PublicRecord>(&*self.records, &key::public(&account)).await?;
+            let patterns = found.map(|document| document.value.patterns).unwrap_or_default();
+            Ok::<_, storage::Error>(Some(PublicDossier { account, open, patterns }))
         };
-        let open = matches!(record.state, AccountState::Active | AccountState::ReadOnly);
-        if !open || record.generation != *generation {
-            return Ok(Public::default());
-        }
-        let account = record.account();
-        let found = record::read::<PublicRecord>(&*self.records, &key::public(&account)).await?;
-        Ok(Public(found.map(|document| PublicAccount { account, patterns: document.value.patterns })))
+        let found = self.publics.get(generation, knowing, read).await?;
+        let meant = found.filter(|held| held.value.open && held.value.account.generation() == generation);
+        Ok(Public(meant.map(|held| {
+            let PublicDossier { account, patterns, .. } = &held.value;
+            PublicAccount { account: account.clone(), patterns: patterns.clone() }
+        })))
     }
 }

@@ -38,6 +38,12 @@ pub enum Right {
     Mint,
     /// To revoke credentials.
     EndCredentials,
+    /// To read trust policies.
+    ReadTrusts,
+    /// To make trust policies.
+    MakeTrusts,
+    /// To delete trust policies, and with them what they gave.
+    EndTrusts,
     /// To read repositories, their settings and tags, within the key's patterns.
     ReadRepositories,
     /// To change the settings of repositories.
@@ -68,7 +74,7 @@ enum Effect {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::ListAccounts,
         Self::KeepAccounts,
         Self::ReadAccount,
@@ -81,6 +87,9 @@ impl Right {
         Self::ReadCredentials,
         Self::Mint,
         Self::EndCredentials,
+        Self::ReadTrusts,
+        Self::MakeTrusts,
+        Self::EndTrusts,
         Self::ReadRepositories,
         Self::ChangeRepositories,
         Self::DeleteContent,
@@ -95,10 +104,14 @@ impl Right {
         use Role::{Installer, Owner, Publisher, Viewer};
         match self {
             Self::ListAccounts | Self::KeepAccounts | Self::ReadAllUsage | Self::ReadInstallationAudit => &[],
-            Self::ChangeAccount | Self::SetPublic | Self::MakeKeys | Self::EndKeys | Self::ChangeRepositories => {
-                &[Owner]
-            }
-            Self::ReadKeys | Self::ReadAudit => &[Owner, Viewer],
+            Self::ChangeAccount
+            | Self::SetPublic
+            | Self::MakeKeys
+            | Self::EndKeys
+            | Self::MakeTrusts
+            | Self::EndTrusts
+            | Self::ChangeRepositories => &[Owner],
+            Self::ReadKeys | Self::ReadTrusts | Self::ReadAudit => &[Owner, Viewer],
             Self::DeleteContent => &[Owner, Publisher],
             Self::ReadAccount | Self::ReadPublic | Self::ReadCredentials | Self::ReadRepositories | Self::ReadUsage => {
                 &[Owner, Publisher, Viewer]
@@ -125,6 +138,9 @@ impl Right {
             | Self::ReadCredentials
             | Self::Mint
             | Self::EndCredentials
+            | Self::ReadTrusts
+            | Self::MakeTrusts
+            | Self::EndTrusts
             | Self::ReadRepositories
             | Self::ChangeRepositories
             | Self::DeleteContent
@@ -139,17 +155,19 @@ impl Right {
             | Self::ReadPublic
             | Self::ReadKeys
             | Self::ReadCredentials
+            | Self::ReadTrusts
             | Self::ReadRepositories
             | Self::ReadUsage
             | Self::ReadAllUsage
             | Self::ReadAudit
             | Self::ReadInstallationAudit => Effect::Reads,
             Self::Mint => Effect::Mints,
-            Self::EndKeys | Self::EndCredentials => Effect::Ends,
+            Self::EndKeys | Self::EndCredentials | Self::EndTrusts => Effect::Ends,
             Self::KeepAccounts
             | Self::ChangeAccount
             | Self::SetPublic
             | Self::MakeKeys
+            | Self::MakeTrusts
             | Self::ChangeRepositories
             | Self::DeleteContent => Effect::Writes,
         }

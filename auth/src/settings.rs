@@ -11,6 +11,8 @@ pub struct Settings {
     pub read_only: bool,
     /// How long a revoked right may live on, at most; 2 to 60 seconds.
     pub bound: Duration,
+    /// Between two writes of the log of ended rights by this process: some buckets take one a second of one object.
+    pub append_pause: Duration,
     /// Failing requests of one address.
     pub failures: Rate,
     /// Token requests of one credential.
@@ -21,6 +23,8 @@ pub struct Settings {
     pub revocations: Rate,
     /// Live credentials of one key.
     pub live_credentials_per_key: u64,
+    /// The issuers of tokens whose keys this registry asks for, by their `iss`.
+    pub trusted_issuers: Vec<String>,
 }
 
 impl Default for Settings {
@@ -29,11 +33,13 @@ impl Default for Settings {
             seal_key: None,
             read_only: false,
             bound: Duration::from_secs(5),
+            append_pause: Duration::ZERO,
             failures: Rate { burst: 60.0, per_second: 1.0 },
             token_requests: Rate { burst: 200.0, per_second: 200.0 },
             mints: Rate { burst: 100.0, per_second: 10.0 },
             revocations: Rate { burst: 5.0, per_second: 5.0 },
             live_credentials_per_key: 10_000,
+            trusted_issuers: Vec::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The keys that sign access tokens: Ed25519, one active, an old one until its last token is dead, a next one before it signs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -11,14 +11,16 @@ use chrono::TimeDelta;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use storage::{Time, key, record};
+use storage::{Generation, Time, key, record};
 
 use crate::{
     audit::{Entry, Happened},
     error::Error,
+    follow::Standing,
     installation::Auth,
     revocation::What,
     seal::{Kept, SealKey},
+    watch::{Ends, Held},
 };
 
 /// How long a key signs.
@@ -139,7 +141,19 @@ impl std::fmt::Debug for LiveKey {
     }
 }
 
+impl Ends for Keyring {
+    fn ended_by(&self, generation: &Generation, what: &What) -> bool {
+        *generation == Generation::installation() && matches!(what, What::Keys | What::Everything)
+    }
+}
+
 impl Keyring {
+    /// Whether one of the keys may have signed this: its header is one of ours.
+    pub(crate) fn knows(&self, token: &str) -> bool {
+        let header = token.split('.').next().unwrap_or_default();
+        self.live.iter().any(|key| key.header == header)
+    }
+
     pub(crate) fn open(keys: &SigningKeys, seal: Option<&SealKey>) -> Result<Self, Error> {
         let mut ring = Self { live: Vec::new(), active: None };
         for key in &keys.keys {
@@ -236,19 +250,25 @@ impl Auth {
         Ok(keys.into_iter().map(shown).collect())
     }
 
-    /// The keys, read at most a second ago.
-    pub(crate) async fn keys(&self) -> Result<Arc<Keyring>, Error> {
-        let read = async {
-            let found = record::read::<SigningKeys>(&*self.records, &key::signing_keys()).await?;
-            let found = found.ok_or_else(|| storage::Error::corrupt("sys/keys is gone"))?;
-            Keyring::open(&found.value, self.settings.seal_key.as_ref())
-        };
-        self.keyring.get(&*self.clock, self.settings.bound, read).await
+    /// The keys.
+    pub(crate) async fn keys(&self, standing: Standing) -> Result<Arc<Held<Keyring>>, Error> {
+        self.keyring.get(self.knowing(standing), self.read_keys()).await
+    }
+
+    /// The keys as they were a `moment` ago or later.
+    pub(crate) async fn renewed_keys(&self, standing: Standing, moment: Duration) -> Result<Arc<Held<Keyring>>, Error> {
+        self.keyring.renewed(self.knowing(standing), moment, self.read_keys()).await
+    }
+
+    async fn read_keys(&self) -> Result<Keyring, Error> {
+        let found = record::read::<SigningKeys>(&*self.records, &key::signing_keys()).await?;
+        let found = found.ok_or_else(|| storage::Error::corrupt("sys/keys is gone"))?;
+        Keyring::open(&found.value, self.settings.seal_key.as_ref())
     }
 
     /// The public halves, for `/.well-known/jwks.json`.
     pub async fn jwks(&self) -> Result<Jwks, Error> {
-        let ring = self.keys().await?;
+        let ring = self.keys(self.standing().await).await?;
         let jwk = |key: &LiveKey| Jwk {
             kty: "OKP",
             crv: "Ed25519",
@@ -257,7 +277,7 @@ impl Auth {
             alg: "EdDSA",
             usage: "sig",
         };
-        Ok(Jwks { keys: ring.live.iter().map(jwk).collect() })
+        Ok(Jwks { keys: ring.value.live.iter().map(jwk).collect() })
     }
 
     /// One step of the keys' rotation, if one is due. Any replica may drive it, often: the swap of the record decides.
@@ -297,7 +317,7 @@ impl Auth {
         .await?;
         self.keyring.forget();
         tracing::info!(event = "signing_key.rotate", "signing keys were replaced");
-        let by = self.log_end(&storage::Generation::installation(), What::Keys).await?;
+        let by = self.log_end(&Generation::installation(), What::Keys).await?;
         self.record(Entry::new(Happened::SigningKeyRotate, Self::REGISTRY)).await?;
         Ok(by)
     }

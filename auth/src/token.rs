@@ -1,16 +1,25 @@
 //! The access token: a JWT with a pinned header, worth what the credential's record is worth when it is used.
 
+use std::{sync::Arc, time::Duration};
+
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use storage::{AccountName, Generation, Time};
 
 use crate::{
+    cache::Weighs,
     error::Error,
+    follow::Standing,
     id::Id,
+    installation::Auth,
     principal::{Grant, user_name},
+    refusal::Refusal,
+    revocation::What,
     scope::{Actions, Scope},
     secret::Kind,
     signing_key::Keyring,
+    watch::{Ends, Held, Moment},
 };
 
 /// A token longer than this is not looked at.
@@ -21,6 +30,8 @@ pub(crate) const SIGNED_FOR: TimeDelta = TimeDelta::hours(6);
 pub(crate) const UPLOAD_GRACE: TimeDelta = TimeDelta::hours(6);
 /// How far the clock of the replica that signed may run ahead of ours.
 const SKEW: TimeDelta = TimeDelta::seconds(60);
+/// How old the keys must be before an unknown header is a reason to read them again.
+const UNKNOWN_KEY: Duration = Duration::from_secs(1);
 /// Credential of a token that anybody may have.
 const ANONYMOUS: &str = "anon";
 
@@ -94,6 +105,58 @@ pub(crate) struct Verified {
     pub(crate) subject: Subject,
     pub(crate) grant: Grant,
     pub(crate) expires: Time,
+}
+
+impl Ends for Verified {
+    /// With the keys; whose it is, is looked at on every use.
+    fn ended_by(&self, generation: &Generation, what: &What) -> bool {
+        *generation == Generation::installation() && matches!(what, What::Keys | What::Everything)
+    }
+}
+
+impl Weighs for Verified {
+    fn weight(&self) -> usize {
+        // Names and ids are texts of their own, with a count before each.
+        let subject = match &self.subject {
+            Subject::Anonymous => 0,
+            Subject::Credential { account, .. } => account.as_str().len() + 100,
+        };
+        let scope = |scope: &Scope| match scope {
+            Scope::Repository { name, .. } => name.as_str().len() + name.account().as_str().len() + 32,
+            Scope::Catalog => 0,
+        };
+        let scopes = self.grant.scopes.iter().map(|one| size_of::<Scope>() + scope(one)).sum::<usize>();
+        size_of::<Held<Self>>() + subject + scopes
+    }
+}
+
+impl Auth {
+    /// A token that one of our keys signed: verified once, afterwards it costs a hash and a look.
+    pub(crate) async fn verified(
+        &self,
+        token: &str,
+        now: Time,
+        standing: Standing,
+    ) -> Result<Option<Arc<Held<Verified>>>, Refusal> {
+        if token.len() > LONGEST {
+            return Ok(None);
+        }
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        let knowing = self.knowing(standing);
+        if let Some(held) = self.verified.get(&digest, knowing) {
+            return Ok(Some(held));
+        }
+        let place = self.watch.place();
+        let mut ring = self.keys(standing).await?;
+        // A key of ours that another replica has begun to sign with, and this one has not read of yet.
+        if !ring.value.knows(token) && standing == Standing::Confirmed {
+            ring = self.renewed_keys(standing, UNKNOWN_KEY).await?;
+        }
+        let Some(verified) = verify(&ring.value, &self.service, token, now) else { return Ok(None) };
+        let held = Arc::new(Held::new(verified, place, Moment::now(&*self.clock)));
+        self.verified.keep(digest, Arc::clone(&held));
+        Ok(Some(held))
+    }
 }
 
 /// Signs a token until `expires`.

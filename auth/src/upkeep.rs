@@ -5,14 +5,19 @@ use std::collections::HashMap;
 
 use chrono::{NaiveDate, TimeDelta};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use storage::{
     Account, Time,
-    key::{self, RecordKey},
-    record,
+    key::{self, Prefix, RecordKey},
+    record::{self, Document},
 };
 
-use crate::{credential::CredentialRecord, error::Error, installation::Auth};
+use crate::{
+    credential::CredentialRecord,
+    error::Error,
+    federation::{TrustRecord, UsedToken},
+    installation::Auth,
+};
 
 /// Records whose last use is to be written. More than these of one round are written when they are used again.
 const MOST: usize = 65_536;
@@ -70,13 +75,39 @@ impl Auth {
     /// oldest first, among the hundred after `after`. Returns where the next step begins; `None` at the end.
     pub async fn sweep_credentials(&self, account: &Account, after: Option<&str>) -> Result<Option<String>, Error> {
         let gone = self.clock.now() - KEPT;
-        let prefix = key::credentials(account);
-        let rows = self.records.page(&prefix, after, STEP).await?;
+        self.sweep(&key::credentials(account), after, |found: &Document<CredentialRecord>| {
+            let record = &found.value;
+            record.revoked_at.map_or(record.expires, |at| at.min(record.expires)) < gone
+        })
+        .await
+    }
+
+    /// The same for the trust policies that were deleted more than seven days ago.
+    pub async fn sweep_trusts(&self, account: &Account, after: Option<&str>) -> Result<Option<String>, Error> {
+        let gone = self.clock.now() - KEPT;
+        self.sweep(&key::trusts(account), after, |found: &Document<TrustRecord>| {
+            found.value.deleted_at.is_some_and(|at| at < gone)
+        })
+        .await
+    }
+
+    /// The same for what is remembered of used tokens: until nobody would take them anyway.
+    pub async fn sweep_used_tokens(&self, account: &Account, after: Option<&str>) -> Result<Option<String>, Error> {
+        let now = self.clock.now();
+        self.sweep(&key::used_tokens(account), after, |found: &Document<UsedToken>| found.value.until < now).await
+    }
+
+    async fn sweep<T: Serialize + DeserializeOwned>(
+        &self,
+        prefix: &Prefix,
+        after: Option<&str>,
+        is_over: impl Fn(&Document<T>) -> bool,
+    ) -> Result<Option<String>, Error> {
+        let rows = self.records.page(prefix, after, STEP).await?;
         for row in &rows {
             let key = prefix.record(&row.name);
-            let Some(found) = record::read::<CredentialRecord>(&*self.records, &key).await? else { continue };
-            let ended = found.value.revoked_at.map_or(found.value.expires, |at| at.min(found.value.expires));
-            if ended < gone {
+            let Some(found) = record::read::<T>(&*self.records, &key).await? else { continue };
+            if is_over(&found) {
                 match self.records.remove(&key, found.version()).await {
                     // Changed meanwhile: the next round looks again.
                     Ok(()) | Err(storage::Error::Conflict) => {}

@@ -12,8 +12,8 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    ByteSize, Config, DeclaredAccount, Effective, Error, HumanDuration, Limits, Log, LogFormat, Operations, Origin,
-    Secret, SelfSigned, Server, Store, Tls, TlsFiles,
+    ByteSize, Config, DeclaredAccount, Effective, Error, HumanDuration, Issuers, Limits, Log, LogFormat, Operations,
+    Origin, Secret, SelfSigned, Server, Store, Tls, TlsFiles,
     load::{Given, Layer},
 };
 
@@ -30,6 +30,7 @@ pub(crate) fn check(
         store: store(&read)?,
         account: read.optional("account").map(|(_, text)| text.to_owned()),
         seal_key: read.optional("seal_key").map(|(_, text)| Secret::new(text)),
+        issuers: issuers(&read)?,
         limits: limits(&read)?,
         log: Log {
             filter: read.one("log.filter", |text| Ok::<_, &str>(text.to_owned()))?,
@@ -69,14 +70,34 @@ fn server(read: &Read<'_>) -> Result<Server, Error> {
             },
         })?,
         public_urls: read.list("public_url")?,
-        trusted_proxies: read.each("trusted_proxy", |text| {
-            let alone = || text.parse::<IpAddr>().map(IpNet::from);
-            text.parse::<IpNet>().or_else(|_| alone()).map_err(|_| "expected a network, like 10.0.0.0/8, or an address")
-        })?,
+        trusted_proxies: read.each("trusted_proxy", network)?,
         tls,
         self_signed,
         read_only: read.one("read_only", switch)?,
         sparse_manifests: read.one("sparse_manifests", switch)?,
+        revocation_bound: read.one("revocation_bound", |text| {
+            let bound = text.parse::<HumanDuration>().ok().map(HumanDuration::duration);
+            let range = Duration::from_secs(2)..=Duration::from_mins(1);
+            bound.filter(|bound| range.contains(bound)).ok_or("expected 2s to 60s")
+        })?,
+    })
+}
+
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let alone = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>().or_else(|_| alone()).map_err(|_| "expected a network, like 10.0.0.0/8, or an address")
+}
+
+fn issuers(read: &Read<'_>) -> Result<Issuers, Error> {
+    // Kept as it is written: tokens name their issuer with exactly these bytes.
+    let issuer = |text: &str| {
+        let url = url::Url::parse(text).ok().filter(|url| url.scheme() == "https" && url.has_host());
+        let plain = url.filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty());
+        plain.map(|_| text.to_owned()).ok_or("expected an address, like https://token.actions.githubusercontent.com")
+    };
+    Ok(Issuers {
+        trusted: read.each("trusted_issuer", issuer)?,
+        networks: read.each("trusted_issuer_network", network)?,
     })
 }
 

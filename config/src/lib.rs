@@ -42,6 +42,8 @@ pub struct Config {
     pub account: Option<String>,
     /// Seals private keys and MAC roots in the store. Without it, who reads the store can sign.
     pub seal_key: Option<Secret>,
+    /// Whose tokens may be exchanged for credentials.
+    pub issuers: Issuers,
     /// What one client, or many, may use of this process.
     pub limits: Limits,
     /// What is written to stderr.
@@ -92,6 +94,8 @@ pub struct Server {
     pub read_only: bool,
     /// Take image manifests whose blobs the repository does not contain. Default false: such an image cannot be pulled.
     pub sparse_manifests: bool,
+    /// How long an ended right may still be honoured, 2 to 60 seconds. Default 5 s.
+    pub revocation_bound: Duration,
 }
 
 /// The operations listener.
@@ -103,6 +107,15 @@ pub enum Operations {
     Default(SocketAddr),
     /// At an address that was asked for: if it is taken, the start fails.
     At(SocketAddr),
+}
+
+/// Whose tokens may be exchanged for credentials, beside those whose keys an account gives itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Issuers {
+    /// The issuers whose keys this registry asks for, as their tokens name them, byte for byte. Default: none.
+    pub trusted: Vec<String>,
+    /// Where issuers may be, beside public addresses. Default: nowhere.
+    pub networks: Vec<IpNet>,
 }
 
 /// Where certificates are. At least one of both; files that change are read again.

@@ -138,9 +138,10 @@ impl AccountUnderTest<'_> {
         Credential::parse(&self.harness.hythe_at(offset_seconds, &all).await.stdout)
     }
 
-    /// Revokes a credential.
+    /// Revokes a credential, and waits until the running server has heard of it.
     pub async fn revoke(&self, credential: &Credential) {
         self.harness.hythe(&["credential", "revoke", &self.name, &credential.id]).await;
+        self.harness.heard().await;
     }
 
     /// A credential that pulls from the whole account.

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::{
+    actor::Caller,
     client::{Client, Request},
     clock::VARIABLE,
     minio::Minio,
@@ -50,6 +51,8 @@ pub struct Harness {
     // Dropped in this order: the server before its store, the folder last.
     server: Option<Child>,
     minio: Option<Minio>,
+    /// What a server needs in its environment for the bucket of another harness.
+    shared: Option<Vec<(String, String)>>,
     client: Client,
     serve_args: Vec<String>,
     /// Where it listens, when that is not the address that the harness's own client uses.
@@ -73,6 +76,14 @@ impl Harness {
         Self::with(store, &[]).await
     }
 
+    /// A server at an address that was chosen before, because something else has to know it first.
+    pub async fn at(address: SocketAddr) -> Self {
+        let mut harness = Self::stopped(Store::usual()).await;
+        harness.client = Client::new(address);
+        harness.boot().await;
+        harness
+    }
+
     /// A server with further arguments to `serve`.
     pub async fn with(store: Store, serve_args: &[&str]) -> Self {
         let mut harness = Self::stopped(store).await;
@@ -94,6 +105,7 @@ impl Harness {
         Self {
             server: None,
             minio,
+            shared: None,
             client: Client::new(free_address()),
             serve_args: Vec::new(),
             listen: None,
@@ -102,6 +114,27 @@ impl Harness {
             accounts: Mutex::default(),
             dir,
         }
+    }
+
+    /// A further server on the bucket of this harness, which it finds at `endpoint`, or where the bucket is.
+    ///
+    /// # Panics
+    /// When this harness has no bucket.
+    pub async fn replica(&self, endpoint: Option<SocketAddr>) -> Self {
+        let mut environment = self.environment();
+        assert!(!environment.is_empty(), "only a bucket can have several servers");
+        if let Some(endpoint) = endpoint {
+            environment.push(("AWS_ENDPOINT".to_owned(), format!("http://{endpoint}")));
+        }
+        let mut harness = Self::stopped(Store::Local).await;
+        harness.shared = Some(environment);
+        harness.boot().await;
+        harness
+    }
+
+    /// Where the bucket of this harness is, if it has one of its own.
+    pub fn bucket(&self) -> Option<SocketAddr> {
+        self.minio.as_ref().map(Minio::address)
     }
 
     /// Starts the server and waits until it is ready; after [`Harness::kill`] on the same address.
@@ -272,6 +305,35 @@ impl Harness {
         self.run_at(offset_seconds, args).ok().await
     }
 
+    /// Waits until the running server has heard of every right that commands on its store have ended so far: it reads the log of
+    /// such ends once a second, in its order, so it is asked about a credential whose end is the newest.
+    ///
+    /// # Panics
+    /// When it still has not after a minute.
+    pub async fn heard(&self) {
+        if self.server.is_none() {
+            return;
+        }
+        if self.remember("witness") {
+            self.hythe(&["account", "create", "witness"]).await;
+        }
+        let made = self.hythe(&["credential", "create", "witness", "--kind", "pull", "--output", "json"]).await;
+        let made: serde_json::Value = serde_json::from_str(&made.stdout).unwrap_or_default();
+        let field = |name: &str| made.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let caller = Caller::basic(self.client(), &field("username"), &field("password"));
+        let ask = async || caller.send(Request::get("/v2/")).await.status;
+        assert_eq!(ask().await, 200, "{}", self.log());
+        self.hythe(&["credential", "revoke", "witness", &field("id")]).await;
+        let mut looks = tokio::time::interval(PROBE);
+        for _ in 0..PROBES {
+            looks.tick().await;
+            if ask().await == 401 {
+                return;
+            }
+        }
+        panic!("the server has not heard of a revocation for a minute\n{}", self.log())
+    }
+
     /// A command that has not run yet, for those that are meant to fail.
     pub fn run_at(&self, offset_seconds: i64, args: &[&str]) -> Run {
         let clock = if offset_seconds == 0 {
@@ -301,14 +363,15 @@ impl Harness {
 
     /// The flags that name this harness's store.
     pub fn store_flags(&self) -> [String; 2] {
-        match self.minio {
-            None => ["--data".to_owned(), self.data().display().to_string()],
-            Some(_) => ["--store".to_owned(), Minio::url()],
+        if self.environment().is_empty() {
+            ["--data".to_owned(), self.data().display().to_string()]
+        } else {
+            ["--store".to_owned(), Minio::url()]
         }
     }
 
     fn environment(&self) -> Vec<(String, String)> {
-        self.minio.as_ref().map(Minio::environment).unwrap_or_default()
+        self.shared.clone().or_else(|| self.minio.as_ref().map(Minio::environment)).unwrap_or_default()
     }
 
     /// The program, after what it is started through.
@@ -323,7 +386,8 @@ impl Harness {
         command
     }
 
-    fn clock_path(&self) -> PathBuf {
+    /// The file that [`VARIABLE`] names to programs that share the server's clock.
+    pub fn clock_path(&self) -> PathBuf {
         self.dir.path().join("clock")
     }
 

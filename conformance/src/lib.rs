@@ -5,6 +5,7 @@
 //! - [`Actor`] names who may come: each becomes a [`Caller`] that can try any request.
 //! - [`Client`] is HTTP without opinions: raw paths, raw headers, raw bytes.
 //! - [`fixture`] makes images, charts, indexes, artifacts and hostile inputs from a seed, so that no two tests share bytes.
+//! - [`fuzz`] mutates kept seeds for as long as it is told.
 //! - [`page`] runs the commands of a page of the documentation.
 //! - [`gate`] stops clients at a request of one kind while a test does something.
 //! - [`kubernetes`] starts an API server, etcd, containerd and a kubelet, whose pods pull from a harness.
@@ -16,6 +17,7 @@ pub mod actor;
 pub mod client;
 pub mod clock;
 pub mod fixture;
+pub mod fuzz;
 pub mod gate;
 pub mod harness;
 pub mod kubernetes;
@@ -25,6 +27,7 @@ pub mod minio;
 pub mod page;
 pub mod push;
 pub mod tools;
+pub mod wire;
 
 pub use actor::{AccountUnderTest, Actor, Caller, Credential};
 pub use client::{Answer, Client, Request};

@@ -7,6 +7,8 @@ pub enum Access {
     Open,
     /// A credential that logs in, to be given a token.
     Token,
+    /// A token of an issuer that an account trusts, to be given a credential.
+    Exchange,
     /// Any living credential or token.
     V2Ping,
     /// `pull` on the repository.
@@ -25,7 +27,7 @@ pub enum Access {
     AccountRead,
     /// To change an account, what is public in it, or its repositories: its owner. Who else: [`auth::Right`].
     AccountWrite,
-    /// To make and end access keys: an owner's key.
+    /// To make and end access keys and trust policies: an owner's key.
     KeyAdmin,
     /// To mint and end credentials: what the key's role and patterns allow.
     Mint,

@@ -6,6 +6,7 @@ use storage::{Clock, Store};
 
 use crate::{
     hosts::Hosts,
+    issuers::Issuers,
     metrics::Metrics,
     operations::Readiness,
     server::{Live, shutdown::Tasks},
@@ -19,6 +20,8 @@ pub struct App {
     pub auth: Arc<Auth>,
     /// The names this registry answers to.
     pub hosts: Hosts,
+    /// Whose tokens are exchanged for credentials, and their keys.
+    pub(crate) issuers: Issuers,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.

@@ -5,12 +5,11 @@
 //! | the day of last use of keys and credentials is written | every minute, and at the stop |
 //! | a step of the signing keys' rotation, if one is due | every minute |
 //! | repositories whose deletion was ordered are deleted | at once, by the process that took the order; what a dead one left, at the start and within minutes |
-//! | credentials that ended more than a week ago are removed | once a day, an hour after the start for the first time |
+//! | credentials and trust policies that ended more than a week ago are removed, and what is remembered of used tokens that are over | once a day, an hour after the start for the first time |
 //! | lines of the audit that wait are written | every second, as soon as an account has a whole batch, and at the stop |
 //! | days of the audit whose time is over are removed | once a day, with the credentials |
 //!
-//! A read-only server writes its audit and does nothing else of it. Replicas need no agreement: each step may be done twice and harms
-//! nobody.
+//! A read-only server writes its audit and does nothing else of it; every server looks at the log of ended rights once a second. Replicas need no agreement: each step may be done twice and harms nobody.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +25,34 @@ const DELETIONS: Duration = Duration::from_mins(1);
 const DELETIONS_AGAIN: Duration = Duration::from_secs(1);
 const FIRST_SWEEP: Duration = Duration::from_hours(1);
 const SWEEP: Duration = Duration::from_hours(24);
+
+/// How often the log of ended rights is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Follows the log of ended rights until the last request has ended, on a read-only server too; it waits for nothing else that
+/// goes on here.
+pub(crate) fn follow(tasks: &Tasks, auth: &Arc<Auth>) {
+    let auth = Arc::clone(auth);
+    tasks.spawn_beside(async move {
+        let mut away = false;
+        loop {
+            // A tenth more or less, so that replicas do not look all at once.
+            let pause = LOOK.mul_f64(0.9 + 0.2 * rand::random::<f64>());
+            let (looked, ()) = tokio::join!(auth.follow(), tokio::time::sleep(pause));
+            let failed = looked.is_err();
+            match looked {
+                Ok(()) if away => {
+                    tracing::warn!(stale_decisions = auth.stale_decisions(), "the log of ended rights is read again");
+                }
+                Err(error) if !away => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the log of ended rights cannot be read");
+                }
+                _ => {}
+            }
+            away = failed;
+        }
+    });
+}
 
 /// Starts the clockwork; it ends with the order to stop.
 pub(crate) fn start(tasks: &Tasks, auth: &Arc<Auth>, store: &Store) {
@@ -140,6 +167,18 @@ async fn sweep(auth: &Auth) -> Result<(), auth::Error> {
             let mut after = None;
             loop {
                 after = auth.sweep_credentials(&account, after.as_deref()).await?;
+                if after.is_none() {
+                    break;
+                }
+            }
+            loop {
+                after = auth.sweep_trusts(&account, after.as_deref()).await?;
+                if after.is_none() {
+                    break;
+                }
+            }
+            loop {
+                after = auth.sweep_used_tokens(&account, after.as_deref()).await?;
                 if after.is_none() {
                     break;
                 }

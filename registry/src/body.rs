@@ -15,6 +15,8 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use storage::{Source, stream::ByteStream};
 
+use crate::footing::Footing;
+
 /// A request's body that did not arrive whole: the source of the [`storage::Error::Unavailable`] that its stream ends in.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,6 +27,9 @@ pub enum Interrupted {
     /// It kept coming, but was not there in this time.
     #[error("the body did not arrive within {} s", .0.as_secs())]
     Slow(Duration),
+    /// Whose transfer it was may not any more.
+    #[error("the right to this transfer has ended")]
+    Ended,
     /// The client went away, or broke the protocol.
     #[error("the client stopped in the middle of the body")]
     Gone(#[source] Source),
@@ -215,6 +220,19 @@ impl Body {
     /// What the store sends: exactly `size` bytes. Fewer or more break the connection, so that no client takes them for all.
     pub fn stream(stream: ByteStream, size: u64) -> Self {
         Self::of(Content::Stream { stream, left: size })
+    }
+
+    /// The same with a right to look at between the parts of what the store sends; what is at hand already is sent.
+    #[must_use]
+    pub(crate) fn under(mut self, footing: impl FnOnce() -> Option<Footing>) -> Self {
+        self.content = match std::mem::take(&mut self.content) {
+            Content::Stream { stream, left } => match footing() {
+                Some(footing) => Content::Stream { stream: footing.under(stream), left },
+                None => Content::Stream { stream, left },
+            },
+            content => content,
+        };
+        self
     }
 
     /// Calls `f` when the last byte has been handed on or the client has gone: where a request is measured and logged.

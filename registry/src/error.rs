@@ -43,7 +43,11 @@ pub(crate) enum Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Storage(error)
+        match Interrupted::of(&error) {
+            // Its token is worth nothing any more, and the client is told so as if it had come now.
+            Some(Interrupted::Ended) => Self::Refused(Refusal::InvalidToken),
+            _ => Self::Storage(error),
+        }
     }
 }
 
@@ -253,7 +257,9 @@ pub(crate) fn stored(error: &Error) -> Answer {
             Some(late @ (Interrupted::Stalled(_) | Interrupted::Slow(_))) => {
                 Answer::new(S::REQUEST_TIMEOUT, C::SizeInvalid, late.to_string())
             }
-            Some(gone @ Interrupted::Gone(_)) => Answer::new(S::BAD_REQUEST, C::SizeInvalid, gone.to_string()),
+            Some(gone @ (Interrupted::Gone(_) | Interrupted::Ended)) => {
+                Answer::new(S::BAD_REQUEST, C::SizeInvalid, gone.to_string())
+            }
             None => say(S::SERVICE_UNAVAILABLE, C::Unavailable).with(header::RETRY_AFTER, "1"),
         },
         Error::Unknown(_) | Error::Corrupt { .. } | Error::Refused(_) => {

@@ -4,6 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use auth::{Auth, SealKey};
@@ -118,12 +119,21 @@ pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<
     Ok(opened)
 }
 
+/// Between two writes of the log of ended rights that one process makes in a bucket: GCS takes about one a second of one object.
+const APPENDS_APART: Duration = Duration::from_secs(1);
+
 /// Opens auth over the records, seeding what a new store has not yet.
 pub async fn auth(opened: &Opened, config: &Config, clock: Arc<dyn Clock>) -> Result<Auth, auth::Error> {
     let seal_key = config.seal_key.as_ref().map(|key| SealKey::new(key.reveal())).transpose()?;
     let settings = auth::Settings {
         seal_key,
         read_only: config.server.read_only || opened.read_only,
+        bound: config.server.revocation_bound,
+        append_pause: match (&config.store, &opened.held) {
+            (Store::Remote { records: None, .. }, Held::Nothing) => APPENDS_APART,
+            _ => Duration::ZERO,
+        },
+        trusted_issuers: config.issuers.trusted.clone(),
         ..auth::Settings::default()
     };
     Auth::open(Arc::clone(&opened.records), clock, settings).await

@@ -16,8 +16,8 @@ use crate::{
     server::{Handler, Peer},
 };
 
-/// Looks at one thing that must be well; `Err` says what is not.
-pub type Check = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// Looks at one thing that must be well: `Ok` says how it is, `Err` what is not.
+pub type Check = Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
 /// Whether this replica should get requests.
 pub struct Readiness {
@@ -34,7 +34,7 @@ impl fmt::Debug for Readiness {
 }
 
 /// What each check said.
-type Report = Vec<(&'static str, Result<(), String>)>;
+type Report = Vec<(&'static str, Result<String, String>)>;
 
 impl Readiness {
     /// How long an answer stands: whoever asks oftener costs the store nothing.
@@ -53,7 +53,7 @@ impl Readiness {
 
     async fn report(&self) -> Report {
         let mut report = self.looked().await;
-        let draining = if self.stop.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) };
+        let draining = if self.stop.is_cancelled() { Err("stopping".to_owned()) } else { Ok("ok".to_owned()) };
         report.push(("running", draining));
         report
     }
@@ -93,10 +93,7 @@ impl Readiness {
     async fn detail(&self) -> Response<Body> {
         let report = self.report().await;
         let ready = report.iter().all(|(_, outcome)| outcome.is_ok());
-        let line = |(name, outcome): &(&str, Result<(), String>)| match outcome {
-            Ok(()) => format!("{name}: ok\n"),
-            Err(problem) => format!("{name}: {problem}\n"),
-        };
+        let line = |(name, Ok(said) | Err(said)): &(&str, Result<String, String>)| format!("{name}: {said}\n");
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         text(status, report.iter().map(line).collect())
     }
@@ -181,7 +178,7 @@ mod tests {
         let counter = Arc::clone(&asked);
         let check: Check = Box::new(move || {
             let nth = counter.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async move { if nth == 0 { Err("the bucket is away".to_owned()) } else { Ok(()) } })
+            Box::pin(async move { if nth == 0 { Err("the bucket is away".to_owned()) } else { Ok("ok".to_owned()) } })
         });
         let stop = CancellationToken::new();
         let readiness = Readiness::new(clock.clone(), vec![("store", check)], stop.clone());

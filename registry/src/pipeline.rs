@@ -10,10 +10,13 @@ use storage::{Opener, RepositoryName, stream::ByteStream};
 use tracing::Instrument;
 
 use crate::{
-    App, api, audited,
+    App,
+    access::Access,
+    api, audited,
     body::{self, Body, Lent},
     ending::{Ending, Known},
     error::{self, Failure},
+    footing::Footing,
     hosts::Accepted,
     oci::{
         API_VERSION, Answered, Query, blob, manifest, referrer,
@@ -136,6 +139,7 @@ async fn accepted(
         Operation::Jwks => Ok(token::jwks(app).await?),
         Operation::TokenGet => token::get(app, &query, &authorization, host).await,
         Operation::TokenPost => token::post(app, parts, &query, &authorization, host, body).await,
+        Operation::Exchange => Box::pin(api::exchange(app, parts, body, host, known)).await,
         Operation::Api => {
             let mut called = api::Called::default();
             let outcome = Box::pin(api::call(app, parts, body, &authorization, host, &mut called)).await;
@@ -150,12 +154,30 @@ async fn accepted(
                 let span = tracing::Span::current();
                 span.record("account", name.account().as_str()).record("repository", name.as_str());
             }
+            let place = app.auth.place();
             let who = app.auth.authenticate(authorization.presented(), host.client, name).await?;
-            known.credential = who.holder().map(auth::Holder::user);
-            known.warning = who.holder().and_then(auth::Holder::expiry_warning);
-            Box::pin(protocol(app, operation, &who, &query, parts, body)).await
+            known.credential = who.holder().map(|holder| holder.user().to_owned());
+            let stale = who.holder().and_then(auth::Holder::stale).map(stale_warning);
+            known.warning = stale.or_else(|| who.holder().and_then(auth::Holder::expiry_warning));
+            let writes = matches!(operation.kind().access(), Access::RepoWrite | Access::Upload);
+            let about = name.cloned();
+            let footing = || {
+                let (auth, who, from) = (Arc::clone(&app.auth), who.clone(), host.client);
+                about.clone().map(|about| Footing { auth, who, about, writes, from, place })
+            };
+            let body = match writes.then(footing).flatten() {
+                Some(footing) => footing.under(body),
+                None => body,
+            };
+            let response = Box::pin(protocol(app, operation, &who, &query, parts, body)).await?;
+            Ok(response.map(|body| body.under(footing)))
         }
     }
+}
+
+/// What is told to a client that is served although nobody can say what has ended since.
+pub(crate) fn stale_warning(age: Duration) -> String {
+    format!("revocation state is {} s old", age.as_secs())
 }
 
 /// Bytes of a request's head but for `Authorization`, which has a limit of its own where it is verified: a token too long is a bad
@@ -246,6 +268,7 @@ async fn protocol(
         | Operation::Ready
         | Operation::TokenGet
         | Operation::TokenPost
+        | Operation::Exchange
         | Operation::Jwks
         | Operation::Api => Err(Failure::Route(RouteError::NotFound { v2: false })),
     }
@@ -274,7 +297,6 @@ fn opener_of(app: &App, who: &Principal, name: &RepositoryName, id: &str) -> Opt
 
 /// What a client has to ask for to be let in: by operation, for a mount the source too.
 fn scopes(operation: &Operation, query: &Query<'_>) -> Scopes {
-    use crate::access::Access;
     let Some(name) = operation.repository() else {
         return if *operation == Operation::Catalog { Scopes::catalog() } else { Scopes::none() };
     };
@@ -291,6 +313,7 @@ fn scopes(operation: &Operation, query: &Query<'_>) -> Scopes {
         }
         Access::Open
         | Access::Token
+        | Access::Exchange
         | Access::V2Ping
         | Access::Catalog
         | Access::Api

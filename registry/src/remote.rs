@@ -1,11 +1,16 @@
-//! The one outgoing HTTP client: commands that speak to a server's `/api/v1`.
+//! The one outgoing HTTP client: commands that speak to a server's `/api/v1` or, by [`client`], to a cluster; and fetches from
+//! addresses that others choose.
+
+mod guarded;
 
 use std::time::Duration;
 
 use config::{PublicUrl, Secret};
 use http::{Method, StatusCode, header};
-use reqwest::{Client, redirect::Policy};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, redirect::Policy};
 use serde_json::Value;
+
+pub(crate) use self::guarded::{FetchError, Guarded};
 
 /// How long an answer may take: no operation of the API works longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +45,16 @@ pub enum Error {
     },
 }
 
+/// A client that trusts the system's authorities and these, and follows no redirect: that would carry what is presented to
+/// wherever it points. `HTTPS_PROXY` and its kin are honoured.
+pub(crate) fn client(authorities: Vec<Certificate>) -> ClientBuilder {
+    Client::builder()
+        .redirect(Policy::none())
+        .timeout(PATIENCE)
+        .tls_certs_merge(authorities)
+        .user_agent(concat!("hythe/", env!("CARGO_PKG_VERSION")))
+}
+
 /// A server's API, and the key that is presented to it.
 #[derive(Debug)]
 pub struct Remote {
@@ -51,13 +66,12 @@ pub struct Remote {
 impl Remote {
     /// A client of the server at `url` for the holder of `key`.
     pub fn new(url: PublicUrl, key: Secret) -> Result<Self, Error> {
-        // A redirect would carry the key to wherever it points.
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .timeout(PATIENCE)
-            .user_agent(concat!("hythe/", env!("CARGO_PKG_VERSION")))
-            .build();
-        match client {
+        Self::trusting(url, key, Vec::new())
+    }
+
+    /// The same, of a server whose certificate one of these authorities may have signed.
+    pub fn trusting(url: PublicUrl, key: Secret, authorities: Vec<Certificate>) -> Result<Self, Error> {
+        match client(authorities).build() {
             Ok(client) => Ok(Self { client, url, key }),
             Err(source) => Err(Error::Unreachable { url, source }),
         }
@@ -89,6 +103,11 @@ impl Remote {
         Ok(self.call(method, path, Some(version), document).await?.0)
     }
 
+    /// What answers is not this registry, though it said it did what was asked.
+    pub(crate) fn strange(&self) -> Error {
+        Error::Strange { url: self.url.clone(), status: StatusCode::OK }
+    }
+
     async fn call(
         &self,
         method: Method,
@@ -96,8 +115,6 @@ impl Remote {
         version: Option<&str>,
         document: Option<&Value>,
     ) -> Result<(Value, Option<String>), Error> {
-        let unreachable =
-            |source: reqwest::Error| Error::Unreachable { url: self.url.clone(), source: source.without_url() };
         let mut request =
             self.client.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(self.key.reveal());
         if let Some(version) = version {
@@ -106,22 +123,38 @@ impl Remote {
         if let Some(document) = document {
             request = request.json(document);
         }
-        let answer = request.send().await.map_err(unreachable)?;
-        let status = answer.status();
-        let version = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        let bytes = answer.bytes().await.map_err(unreachable)?;
-        if status == StatusCode::NO_CONTENT {
-            return Ok((Value::Null, version));
-        }
-        match serde_json::from_slice::<Value>(&bytes).ok() {
-            Some(document) if status.is_success() => Ok((document, version)),
-            Some(document) => match messages(&document) {
-                Some(message) => Err(Error::Refused { status, message }),
-                None => Err(Error::Strange { url: self.url.clone(), status }),
-            },
-            None => Err(Error::Strange { url: self.url.clone(), status }),
-        }
+        answer(&self.url, request).await
     }
+}
+
+/// Posts a form to `/api/v1` + `path` of the server at `url`, without a key: what is presented stands in the form.
+pub(crate) async fn post_form(
+    url: &PublicUrl,
+    authorities: Vec<Certificate>,
+    path: &str,
+    form: &[(&str, &str)],
+) -> Result<Value, Error> {
+    let client = client(authorities).build();
+    let client = client.map_err(|source| Error::Unreachable { url: url.clone(), source })?;
+    Ok(answer(url, client.post(format!("{url}/api/v1{path}")).form(form)).await?.0)
+}
+
+async fn answer(url: &PublicUrl, request: RequestBuilder) -> Result<(Value, Option<String>), Error> {
+    let unreachable = |source: reqwest::Error| Error::Unreachable { url: url.clone(), source: source.without_url() };
+    let answer = request.send().await.map_err(unreachable)?;
+    let status = answer.status();
+    let version = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+    let bytes = answer.bytes().await.map_err(unreachable)?;
+    if status == StatusCode::NO_CONTENT {
+        return Ok((Value::Null, version));
+    }
+    let strange = || Error::Strange { url: url.clone(), status };
+    let document = serde_json::from_slice::<Value>(&bytes).map_err(|_| strange())?;
+    if status.is_success() {
+        return Ok((document, version));
+    }
+    let message = messages(&document).ok_or_else(strange)?;
+    Err(Error::Refused { status, message })
 }
 
 /// The messages of the registry's error envelope, on one line.

@@ -1,6 +1,6 @@
 //! From a configuration to a server that serves.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use auth::audit::AuditCounts;
 use config::{Config, PublicUrl, Scheme};
@@ -12,6 +12,7 @@ use storage::{
 use crate::{
     App, background,
     hosts::Hosts,
+    issuers::Issuers,
     metrics::{Metrics, family},
     open,
     operations::{Check, Operations, Readiness},
@@ -201,11 +202,13 @@ async fn serve(
         tasks.tracker().clone(),
     );
     watch(&metrics, &opened, certificates.as_ref(), read_only);
-    let readiness = Arc::new(Readiness::new(Arc::clone(&clock), checks(&opened), tasks.stop().clone()));
+    watch_auth(&metrics, &auth);
+    let readiness = Arc::new(Readiness::new(Arc::clone(&clock), checks(&opened, &auth), tasks.stop().clone()));
     let (address, operations_address) = (listener.address(), operations.as_ref().map(Listener::address));
     let app = Arc::new(App {
         store,
         auth,
+        issuers: Issuers::new(&config.issuers, Arc::clone(&clock)),
         clock,
         hosts: Hosts::new(
             public_urls(&config, address),
@@ -229,6 +232,7 @@ async fn serve(
     }
     watch_audit(&app);
     background::audit(&tasks, &app.auth);
+    background::follow(&tasks, &app.auth);
     if !read_only {
         background::start(&tasks, &app.auth, &app.store);
     }
@@ -289,13 +293,43 @@ fn watch_audit(app: &App) {
     }
 }
 
-fn checks(opened: &open::Opened) -> Vec<(&'static str, Check)> {
+/// What is known of ended rights, and what is held in memory because nothing speaks against it.
+fn watch_auth(metrics: &Metrics, auth: &Arc<auth::Auth>) {
+    let alone = |number: String| vec![(String::new(), number)];
+    let log = Arc::clone(auth);
+    metrics.watch(family::AUTHLOG_AGE, move || {
+        log.log_age().map(|age| alone(format!("{:.3}", age.as_secs_f64()))).unwrap_or_default()
+    });
+    let decisions = Arc::clone(auth);
+    metrics.watch(family::STALE_DECISIONS, move || alone(decisions.stale_decisions().to_string()));
+    let caches = Arc::clone(auth);
+    metrics.watch(family::AUTH_CACHE, move || {
+        caches.cached_bytes().map(|(cache, bytes)| (format!("cache=\"{cache}\""), bytes.to_string())).into()
+    });
+}
+
+/// From here on a balancer does better to ask another replica.
+const AUTHLOG_OLD: Duration = Duration::from_secs(3);
+
+fn checks(opened: &open::Opened, auth: &Arc<auth::Auth>) -> Vec<(&'static str, Check)> {
     let records = Arc::clone(&opened.records);
     let store: Check = Box::new(move || {
         let records = Arc::clone(&records);
-        Box::pin(async move { records.health().await.map_err(|error| telemetry::chain(&error)) })
+        Box::pin(
+            async move { records.health().await.map(|()| "ok".to_owned()).map_err(|error| telemetry::chain(&error)) },
+        )
     });
-    vec![("store", store)]
+    let auth = Arc::clone(auth);
+    let authlog: Check = Box::new(move || {
+        let bound = auth.bound().as_secs_f64();
+        let outcome = match auth.log_age() {
+            Some(age) if age < AUTHLOG_OLD => Ok(format!("ok; an ended right is refused within {bound} s")),
+            Some(age) => Err(format!("last read {} s ago; after {bound} s requests are refused", age.as_secs())),
+            None => Err("not read yet".to_owned()),
+        };
+        Box::pin(std::future::ready(outcome))
+    });
+    vec![("store", store), ("authlog", authlog)]
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::{
     error::{Code, Failure, say_why},
     hosts::Accepted,
     oci::{Answered, Query, set, text},
+    pipeline::stale_warning,
     presented::Authorization,
 };
 
@@ -40,22 +41,10 @@ pub(crate) async fn post(
     body: ByteStream,
 ) -> Answered {
     no_password_in(query)?;
-    let content_type = text(&parts.headers, header::CONTENT_TYPE).unwrap_or_default();
-    if !content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-    {
-        return Ok(oauth(
-            StatusCode::BAD_REQUEST,
-            "invalid_request",
-            "the body must be application/x-www-form-urlencoded",
-        ));
-    }
-    let form = body::collect_within(FORM_PATIENCE, body, FORM_LIMIT, "a token request").await?;
-    let form = Zeroizing::new(form.to_vec());
+    let form = match form(parts, body, "a token request").await? {
+        Ok(form) => form,
+        Err(refused) => return Ok(refused),
+    };
     let form = Query::parse(std::str::from_utf8(&form).ok());
     let refresh = form.first("refresh_token");
     let (presented, refresh) = match (form.first("grant_type"), authorization) {
@@ -78,6 +67,22 @@ pub(crate) async fn post(
     let name = host.host.to_string();
     let request = request(presented, refresh, &form, &name);
     answer(app, request, host, true).await
+}
+
+/// A form whole, or the answer to what is none.
+pub(crate) async fn form(
+    parts: &Parts,
+    body: ByteStream,
+    what: &str,
+) -> Result<Result<Zeroizing<Vec<u8>>, Response<Body>>, Failure> {
+    let content_type = text(&parts.headers, header::CONTENT_TYPE).unwrap_or_default();
+    let content_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !content_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let text = "the body must be application/x-www-form-urlencoded";
+        return Ok(Err(oauth(StatusCode::BAD_REQUEST, "invalid_request", text)));
+    }
+    let form = body::collect_within(FORM_PATIENCE, body, FORM_LIMIT, what).await?;
+    Ok(Ok(Zeroizing::new(form.to_vec())))
 }
 
 /// A password in a URL ends up in every log on its way.
@@ -116,7 +121,7 @@ async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: boo
         Err(TokenRefusal::UnknownService) => {}
     }
     match outcome {
-        Ok(IssuedToken { token, expires_in, scope }) => {
+        Ok(IssuedToken { token, expires_in, scope, stale }) => {
             // `issued_at` is left out: docker would count from it with its own clock.
             let document = json!({
                 "token": token,
@@ -126,6 +131,9 @@ async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: boo
             });
             let mut response = Response::new(Body::full(document.to_string()));
             never_stored(&mut response);
+            if let Some(age) = stale {
+                set(&mut response, header::WARNING, format!("299 - \"{}\"", stale_warning(age)));
+            }
             Ok(response)
         }
         Err(TokenRefusal::UnknownService) => {
@@ -164,7 +172,7 @@ fn wrong(refusal: &Refusal, host: &Accepted, form: bool) -> Response<Body> {
 }
 
 /// An error of RFC 6749 section 5.2, in both dresses.
-fn oauth(status: StatusCode, error: &str, message: &str) -> Response<Body> {
+pub(crate) fn oauth(status: StatusCode, error: &str, message: &str) -> Response<Body> {
     let document = json!({
         "error": error,
         "error_description": message,
@@ -177,7 +185,7 @@ fn oauth(status: StatusCode, error: &str, message: &str) -> Response<Body> {
     response
 }
 
-fn never_stored(response: &mut Response<Body>) {
+pub(crate) fn never_stored(response: &mut Response<Body>) {
     set(response, header::CONTENT_TYPE, "application/json");
     set(response, header::CACHE_CONTROL, "no-store");
     set(response, header::PRAGMA, "no-cache");

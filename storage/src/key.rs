@@ -10,7 +10,7 @@
 //! | `sys/install`, `sys/keys`, `sys/authlog`, `sys/public`, `sys/op/<ID>`, `sys/host/<NAME>` | record | `auth`'s; storage never reads them |
 //! | `gen/<G>` | record | account name as a label, live or deleted |
 //! | `acct/<NAME>` | record | name to generation; `auth`'s |
-//! | `auth/<G>/key\|cred\|trust\|count/<ID>`, `auth/<G>/public` | record | `auth`'s |
+//! | `auth/<G>/key\|cred\|trust\|count/<ID>`, `auth/<G>/jti/<hash>`, `auth/<G>/public` | record | `auth`'s |
 //! | `audit/<G>/<day>/<time>-<chain>-<seq>` | plain | an audit batch; a chain is one replica's, of one account |
 //! | `t/<G>/c/<R!>` | record | repository: created, settings, `deleting` |
 //! | `t/<G>/n/<R!>` | plain | what was pushed to R last: kind and time, advice only |
@@ -251,6 +251,14 @@ keys! {
     Prefix credentials(account: &Account) = "auth/{}/cred/", account.generation();
     /// Live credentials of a key, by hour of expiry (`auth`).
     RecordKey credential_count(account: &Account, key: &str) = "auth/{}/count/{key}", account.generation();
+    /// A trust policy (`auth`).
+    RecordKey trust(account: &Account, id: &str) = "auth/{}/trust/{id}", account.generation();
+    /// The trust policies of an account, oldest first.
+    Prefix trusts(account: &Account) = "auth/{}/trust/", account.generation();
+    /// A used token of somebody else's (`auth`).
+    RecordKey used_token(account: &Account, hash: &str) = "auth/{}/jti/{hash}", account.generation();
+    /// The used tokens of an account.
+    Prefix used_tokens(account: &Account) = "auth/{}/jti/", account.generation();
     /// What is public in an account (`auth`).
     RecordKey public(account: &Account) = "auth/{}/public", account.generation();
     /// An audit batch (`auth`).

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Deletable, Digest, Error, Readable, Store, Tag, Time, Writable, key, record, repository};
+use crate::{Deletable, Digest, Error, Readable, Repository, Store, Tag, Time, Writable, key, record, repository};
 
 /// The record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,14 @@ pub(crate) async fn set(store: &Store, target: &Writable, tag: &Tag, to: &TagRec
         }
     }
     Err(Error::unavailable("a tag is moved by too many at once"))
+}
+
+/// [`Error::Immutable`] if a tag may not come to point at `to`: asked of all tags of one push before the first of them is set.
+pub(crate) async fn may_point(store: &Store, repository: &Repository, tag: &Tag, to: &Digest) -> Result<(), Error> {
+    match record::read::<TagRecord>(store.records(), &key::tag(repository, tag)).await? {
+        Some(present) if present.value.digest != *to => repository::movable(store, repository, tag).await,
+        _ => Ok(()),
+    }
 }
 
 /// The subject of a referrers fallback tag, `sha256-<hex>` (distribution-spec, "Referrers Tag Schema").

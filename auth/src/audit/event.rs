@@ -58,6 +58,10 @@ happened! {
     CredentialRevoke "credential.revoke" "A credential was ended. Target: its id.";
     TokenIssue "token.issue" "A credential logged in. Target: the scopes that its token was granted.";
     TokenDeny "token.deny" "A login with the right secret was refused: the credential has ended, or its account is suspended. Target: the credential's id.";
+    TrustCreate "trust.create" "A trust policy was made. Target: its id.";
+    TrustDelete "trust.delete" "A trust policy and all that was given by it were ended. Target: its id.";
+    ExchangeOk "exchange.ok" "A token of a trusted issuer was exchanged for a credential. Target: the credential's id.";
+    ExchangeDeny "exchange.deny" "A token that its issuer had signed was refused by the policy. Target: the policy's id.";
     SigningKeyRotate "signing_key.rotate" "The signing keys were turned, or replaced after a leak. Of the installation.";
     RepoPublic "repo.public" "Anybody may pull what could not be pulled by all before. Target: the patterns that are new.";
     RepoPrivate "repo.private" "What anybody could pull is private again. Target: the patterns that are gone.";
@@ -94,6 +98,8 @@ pub enum PartyKind {
     OperatorKey,
     /// Whoever works on the store itself.
     Operator,
+    /// Who presented a token to a trust policy, whose id it has.
+    Oidc,
     /// What the configuration declares.
     Configuration,
     /// The registry by itself.
@@ -110,6 +116,7 @@ impl PartyKind {
             Self::Key => "key",
             Self::OperatorKey => "operator_key",
             Self::Operator => "operator",
+            Self::Oidc => "oidc",
             Self::Configuration => "configuration",
             Self::Registry => "registry",
             Self::Anonymous => "anonymous",
@@ -143,6 +150,10 @@ impl Party {
         Self { kind: PartyKind::OperatorKey, id: Some(id.to_string()), label: None }
     }
 
+    pub(crate) fn oidc(policy: &Id, subject: Option<String>) -> Self {
+        Self { kind: PartyKind::Oidc, id: Some(policy.to_string()), label: subject }
+    }
+
     pub(crate) fn credential(id: &Id, user: String) -> Self {
         Self { kind: PartyKind::Credential, id: Some(id.to_string()), label: Some(user) }
     }
@@ -158,7 +169,7 @@ impl Party {
 
 impl From<&Holder> for Party {
     fn from(holder: &Holder) -> Self {
-        Self::credential(holder.id(), holder.user())
+        Self::credential(holder.id(), holder.user().to_owned())
     }
 }
 

@@ -147,7 +147,8 @@ impl Auth {
         .ok_or_else(|| storage::Error::unavailable(format!("account {} comes and goes", wanted.name)))?;
         wanted.admits(Some(&document))?;
         let account = document.value.account();
-        if change.restricts {
+        // What gives back is told as well as what takes away: it is cached the same.
+        if change.decides {
             self.log_end(account.generation(), What::Everything).await?;
         }
         if change.differs {
@@ -236,8 +237,8 @@ impl Auth {
 #[derive(Debug, Default, Clone, Copy)]
 struct Change {
     differs: bool,
-    /// Somebody may do less than before, and every replica is told.
-    restricts: bool,
+    /// It is something that decisions go by.
+    decides: bool,
 }
 
 impl Wanted {
@@ -283,7 +284,7 @@ impl Wanted {
 
     /// Makes a record what is declared, and says what that came to.
     fn change(&self, record: &mut AccountRecord) -> Change {
-        let mut change = Change { differs: !record.declared, restricts: false };
+        let mut change = Change { differs: !record.declared, decides: false };
         record.declared = true;
         if let Some(display) = self.display.as_ref().filter(|display| **display != record.display) {
             record.display.clone_from(display);
@@ -292,15 +293,15 @@ impl Wanted {
         let state = self.state.filter(|_| !matches!(record.state, AccountState::Suspended | AccountState::Deleted));
         if let Some(state) = state.filter(|state| *state != record.state) {
             record.state = state;
-            change = Change { differs: true, restricts: change.restricts || state != AccountState::Active };
+            change = Change { differs: true, decides: true };
         }
         if let Some(on_stale) = self.on_stale.filter(|on_stale| *on_stale != record.on_stale) {
             record.on_stale = on_stale;
-            change = Change { differs: true, restricts: change.restricts || on_stale == OnStale::Refuse };
+            change = Change { differs: true, decides: true };
         }
         if let Some(networks) = self.ip_allow.as_ref().filter(|networks| **networks != record.policy.ip_allow) {
             record.policy.ip_allow.clone_from(networks);
-            change = Change { differs: true, restricts: true };
+            change = Change { differs: true, decides: true };
         }
         let policy = &mut record.policy;
         for (wanted, own) in

@@ -93,7 +93,7 @@ async fn the_document_has_the_documented_fields_whole_once_and_bare_in_lists() {
 
 #[test]
 fn no_value_of_a_config_needs_an_escape_anywhere() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let world = runtime.block_on(World::with(settings()));
     proptest!(|(kind in prop::sample::select(vec!["pull", "push"]), name_of_host in "[a-z0-9.-]{1,40}(:[0-9]{1,5})?")| {
             let request = MintRequest { kind: kind.into(), ..pull() };

@@ -115,7 +115,7 @@ async fn one_credential_is_limited_in_its_token_requests() {
 
 /// Signs any payload with the installation's own key: what a later release, or nobody, could issue.
 async fn signed(world: &World, payload: &str) -> String {
-    world.auth.keys().await.unwrap().sign(payload.as_bytes()).unwrap()
+    world.auth.keys(crate::follow::Standing::Confirmed).await.unwrap().value.sign(payload.as_bytes()).unwrap()
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn every_way_to_twist_a_token_is_invalid() {
 
 #[test]
 fn no_single_change_of_a_token_verifies() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (world, token) = runtime.block_on(async {
         let world = World::new().await;
         let minted = pusher(&world).await;

@@ -2,6 +2,10 @@
 //!
 //! There is no scheduler, no controller and no network plug-in: a policy of the API server puts every pod on the node and
 //! into its network, and a namespace comes with its `default` service account. So a Deployment makes no pods here.
+//! Service accounts have the rights that they are given, and no others (RBAC).
+//!
+//! The kubelet asks `hythe-credential-provider` for images of a few registries ([`Cluster::registry`]); it knows what
+//! [`Cluster::provide`] told it.
 //!
 //! One cluster serves the tests of a process. It lives in namespaces of its own for processes and mounts and ends with
 //! the process, however that ends: its first process reads from a pipe that only this process holds.
@@ -13,9 +17,11 @@ mod node;
 use std::{
     fmt::Write as _,
     io::Write as _,
+    net::SocketAddr,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,15 +30,18 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use config::SelfSigned;
 use parking_lot::Mutex;
+use registry::server::Authority;
 use serde_json::{Value, json};
+use storage::clock::SystemClock;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use self::node::Ports;
 use crate::{
     fixture,
-    harness::{free_address, read_text, write_file},
+    harness::{binary, free_address, make_dir, read_text, write_file},
     tools::{self, Ended, Run},
 };
 
@@ -45,12 +54,17 @@ const LOOKS: usize = 1200;
 /// The programs, in the order of their starts.
 const PROGRAMS: [&str; 4] = ["etcd", "containerd", "kube-apiserver", "kubelet"];
 
+/// How many tests may have a registry that the kubelet's provider is asked for.
+const REGISTRIES: usize = 4;
+
 /// An API server, its store and its one node.
 #[derive(Debug)]
 pub struct Cluster {
     dir: PathBuf,
     ports: Ports,
     token: String,
+    /// Where registries may be started for whose images the kubelet asks its provider: it wants to know their ports.
+    registries: Mutex<Vec<SocketAddr>>,
     /// The keeper; the cluster ends when its input is closed.
     keeper: Mutex<Child>,
 }
@@ -77,8 +91,13 @@ impl Cluster {
         let group = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let port = || free_address().port();
         let ports = Ports { etcd: port(), etcd_peer: port(), api: port(), kubelet: port(), kubelet_health: port() };
-        let cluster =
-            Self { token: hex::encode(rand::random::<[u8; 16]>()), keeper: Mutex::new(keep(&dir, &group)), dir, ports };
+        let cluster = Self {
+            token: hex::encode(rand::random::<[u8; 16]>()),
+            keeper: Mutex::new(keep(&dir, &group)),
+            registries: Mutex::new((0..REGISTRIES).map(|_| free_address()).collect()),
+            dir,
+            ports,
+        };
         cluster.write_configuration(&group);
         let [etcd, containerd, api_server, kubelet] = PROGRAMS.map(tools::find);
         cluster.run(PROGRAMS[0], &node::etcd(&etcd, ports));
@@ -102,7 +121,36 @@ impl Cluster {
         write("containerd.toml", &node::containerd_config(&self.dir));
         write("cni/none.conflist", node::CNI);
         write("kubelet.json", &node::kubelet_config(&self.dir, group, self.ports).to_string());
+        let own = SelfSigned { hosts: Vec::new(), folder: self.dir.join("pki") };
+        let made = Authority::new(&own, Arc::new(SystemClock::new())).keep();
+        made.unwrap_or_else(|error| panic!("{error}"));
         self.kubeconfig("default", "kubeconfig");
+        let example = read_text(&tools::file("../deploy/kubelet/credential-provider.yaml"));
+        write("credential-provider.yaml", &node::credential_provider(&example, &self.dir, &self.registries.lock()));
+        write("credential-provider.toml", "");
+        make_dir(&self.dir.join("providers"));
+        let provider = self.dir.join("providers/hythe-credential-provider");
+        std::os::unix::fs::symlink(binary(), provider).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// An address for a registry ([`Harness::at`](crate::Harness::at)) for whose images the kubelet asks its provider.
+    ///
+    /// # Panics
+    /// When other tests have them all.
+    pub fn registry(&self) -> SocketAddr {
+        self.registries.lock().pop().unwrap_or_else(|| panic!("raise REGISTRIES: {REGISTRIES} are too few"))
+    }
+
+    /// Tells the node's credential provider of a registry: lines of its file, which may be added to while the node runs.
+    ///
+    /// # Panics
+    /// When the file cannot be replaced.
+    pub fn provide(&self, registry: &str) {
+        static FILE: Mutex<()> = Mutex::new(());
+        let _alone = FILE.lock();
+        let (file, fresh) = (self.dir.join("credential-provider.toml"), self.dir.join("credential-provider.new"));
+        write_file(&fresh, format!("{}{registry}\n", read_text(&file)).as_bytes());
+        std::fs::rename(&fresh, &file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
 
     /// Has the keeper start a program in the cluster's folder; what it prints goes to `NAME.log` there.
@@ -184,7 +232,7 @@ impl Cluster {
     }
 
     fn kubeconfig(&self, namespace: &str, file: &str) {
-        let config = node::kubeconfig(self.ports, &self.token, namespace);
+        let config = node::kubeconfig(&self.dir, self.ports, &json!({"token": self.token}), namespace);
         write_file(&self.dir.join(file), config.to_string().as_bytes());
     }
 
@@ -200,6 +248,18 @@ impl Cluster {
 }
 
 impl Namespace {
+    /// A kubeconfig for a service account of this namespace, written into a folder of the test's, with a token in a file of
+    /// its own.
+    pub async fn kubeconfig_of(&self, account: &str, folder: &Path) -> PathBuf {
+        let token = self.kubectl().args(["create", "token", account, "--duration=1h"]).ok().await.stdout;
+        write_file(&folder.join("token"), token.trim().as_bytes());
+        let config =
+            node::kubeconfig(&self.cluster.dir, self.cluster.ports, &json!({"tokenFile": "token"}), &self.name);
+        let path = folder.join("kubeconfig");
+        write_file(&path, config.to_string().as_bytes());
+        path
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -4,7 +4,7 @@
 
 #![expect(clippy::unnecessary_debug_formatting, reason = "paths in quotes, as a shell and TOML read them")]
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use serde_json::{Value, json};
 
@@ -55,12 +55,13 @@ pub(super) fn etcd(program: &Path, ports: Ports) -> String {
     )
 }
 
-/// Every right to the one who holds the token: what is tested here are pulls. The admission policy that puts pods on the
-/// node is in beta, so it is switched on.
+/// Every right to the one who holds the token, and to service accounts those that they were given. The admission policy that
+/// puts pods on the node is in beta, so it is switched on.
 pub(super) fn api_server(program: &Path, ports: Ports) -> String {
     format!(
         "{program:?} --etcd-servers http://127.0.0.1:{} --bind-address 127.0.0.1 --advertise-address 127.0.0.1 \
-         --secure-port {} --cert-dir state/api --token-auth-file tokens.csv --authorization-mode AlwaysAllow \
+         --secure-port {} --tls-cert-file pki/server.pem --tls-private-key-file pki/server.pem \
+         --token-auth-file tokens.csv --authorization-mode RBAC \
          --service-account-issuer https://kubernetes.default.svc --service-account-key-file service-account.pub \
          --service-account-signing-key-file service-account.pem --service-cluster-ip-range 10.96.0.0/24 \
          --endpoint-reconciler-type none --disable-admission-plugins TaintNodesByCondition \
@@ -104,8 +105,10 @@ pub(super) fn kubelet(program: &Path, dir: &Path) -> String {
     let root = dir.join("state/kubelet");
     format!(
         "{program:?} --config kubelet.json --kubeconfig kubeconfig --root-dir {root:?} --cert-dir {:?} \
-         --hostname-override {NODE}",
-        root.join("pki")
+         --hostname-override {NODE} --image-credential-provider-config {:?} --image-credential-provider-bin-dir {:?}",
+        root.join("pki"),
+        dir.join("credential-provider.yaml"),
+        dir.join("providers"),
     )
 }
 
@@ -135,17 +138,26 @@ pub(super) fn kubelet_config(dir: &Path, group: &str, ports: Ports) -> Value {
     })
 }
 
-/// A way in for kubectl, helm and the kubelet, in this namespace.
-pub(super) fn kubeconfig(ports: Ports, token: &str, namespace: &str) -> Value {
+/// The example of `deploy/kubelet` for these registries, with the provider's file in the cluster's folder.
+pub(super) fn credential_provider(example: &str, dir: &Path, registries: &[SocketAddr]) -> String {
+    let file = dir.join("credential-provider.toml");
+    let images: Vec<_> = registries.iter().map(|address| format!("- {address}")).collect();
+    example
+        .replace("/etc/hythe/credential-provider.toml", &file.display().to_string())
+        .replace("- registry.example", &images.join("\n      "))
+}
+
+/// A way in for kubectl, helm, the kubelet and what else has a user of its own, in this namespace.
+pub(super) fn kubeconfig(dir: &Path, ports: Ports, user: &Value, namespace: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "hythe", "cluster": {
             "server": format!("https://127.0.0.1:{}", ports.api),
-            "insecure-skip-tls-verify": true,
+            "certificate-authority": dir.join("pki/ca.crt"),
         }}],
-        "users": [{"name": "admin", "user": {"token": token}}],
-        "contexts": [{"name": "hythe", "context": {"cluster": "hythe", "user": "admin", "namespace": namespace}}],
+        "users": [{"name": "user", "user": user}],
+        "contexts": [{"name": "hythe", "context": {"cluster": "hythe", "user": "user", "namespace": namespace}}],
         "current-context": "hythe",
     })
 }

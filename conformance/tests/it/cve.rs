@@ -1,4 +1,8 @@
-//! Holes that other registries had, each tried here under its number.
+//! Holes that other registries had, each tried here under its number: what is kept and who gets at it. What clients stumble over is
+//! in `client`, who takes over what in `takeover`.
+
+mod client;
+mod takeover;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use conformance::{
@@ -199,6 +203,7 @@ async fn an_account_that_is_made_again_knows_nobody_of_before() {
     let session = push::open(&basic, "phoenix/web").await;
     harness.hythe(&["account", "delete", "phoenix"]).await;
     harness.hythe(&["account", "create", "phoenix"]).await;
+    harness.heard().await;
 
     let manifest = || Request::get("/v2/phoenix/web/manifests/v1");
     basic.send(manifest()).await.refused(401, "UNAUTHORIZED");
@@ -217,4 +222,136 @@ async fn an_account_that_is_made_again_knows_nobody_of_before() {
     assert_eq!(catalog["repositories"], json!([]));
     let mount = format!("/v2/phoenix/web/blobs/uploads/?mount={}&from=phoenix/web", image.blobs[0].digest);
     heir.send(Request::post(mount)).await.expect(202);
+}
+
+/// CVE-2026-35172 (distribution): a repository whose blob was deleted reads it again as soon as a neighbour that kept it is read,
+/// because a cache still counts the blob as its own.
+#[tokio::test]
+async fn a_deleted_blob_does_not_come_back_when_a_neighbour_is_read() {
+    let mut harness = Harness::start().await;
+    let (account, vendor) = {
+        let (account, vendor) = vendor(&harness).await;
+        (account.mint(&["--kind", "pull", "--repository", "acme/one"]).await, vendor)
+    };
+    let narrow = Caller::basic(harness.client(), &account.username, &account.password);
+    let shared = Content::random(Algorithm::Sha256, "kept by both", 4096);
+    for repository in ["acme/one", "acme/two"] {
+        push::blob(&vendor, repository, &shared).await;
+        push::blob(&vendor, repository, &Content::random(Algorithm::Sha256, repository, 10)).await;
+    }
+    let one = || Request::get(blob_path("acme/one", &shared.digest));
+    let two = || Request::get(blob_path("acme/two", &shared.digest));
+    // Every reader has both in whatever remembers them.
+    for _ in 0..2 {
+        vendor.send(one()).await.expect(200);
+        narrow.send(one()).await.expect(200);
+        vendor.send(two()).await.expect(200);
+    }
+    vendor.send(Request::delete(blob_path("acme/one", &shared.digest))).await.expect(202);
+    for round in 0..3 {
+        assert_eq!(vendor.send(two()).await.expect(200).body, shared.bytes);
+        vendor.send(Request::head(blob_path("acme/two", &shared.digest))).await.expect(200);
+        for reader in [&vendor, &narrow] {
+            reader.send(one()).await.refused(404, "BLOB_UNKNOWN");
+            reader.send(Request::head(blob_path("acme/one", &shared.digest))).await.expect(404);
+            reader.send(one().header("Range", "bytes=0-9")).await.refused(404, "BLOB_UNKNOWN");
+            let cached = one().header("If-None-Match", format!("\"{}\"", shared.digest));
+            reader.send(cached).await.refused(404, "BLOB_UNKNOWN");
+        }
+        // Whoever may not pull from the neighbour cannot mount it from there either.
+        let mount = format!("/v2/acme/one/blobs/uploads/?mount={}&from=acme/two", shared.digest);
+        narrow.send(Request::post(mount)).await.refused(403, "DENIED");
+        if round == 1 {
+            harness.restart().await;
+        }
+    }
+}
+
+/// CVE-2026-31801 (zot): whoever may create tags but not move them moves `latest` all the same. And its neighbour: what a push to a
+/// tag would not be allowed, a push by digest with `?tag=` is.
+#[tokio::test]
+async fn a_tag_that_stays_is_moved_by_no_spelling() {
+    let harness = Harness::start().await;
+    let (account, vendor) = vendor(&harness).await;
+    let owner = account.actor(Actor::AccessKey).await;
+    let (first, other) = (fixture::image("first", Format::Oci), fixture::image("other", Format::Oci));
+    for tag in ["latest", "v1"] {
+        push::bundle(&vendor, "acme/web", tag, &first).await;
+    }
+    push::bundle(&vendor, "acme/web", "edge", &other).await;
+    let settings = Request::patch("/api/v1/accounts/acme/repositories?name=web")
+        .header("If-Match", "*")
+        .header("Content-Type", "application/json")
+        .body(json!({"settings": {"immutable_tags": ["latest", "v*"]}}).to_string());
+    owner.send(settings).await.expect(200);
+
+    let digest = &other.root().digest;
+    let put = |reference: &str| push::manifest_request("acme/web", reference, other.root());
+    for reference in [
+        "latest".to_owned(),
+        "v1".to_owned(),
+        "latest?tag=fresh".to_owned(),
+        format!("{digest}?tag=latest"),
+        format!("{digest}?tag=fresh&tag=v1"),
+        format!("{digest}?tag=%6Catest"),
+    ] {
+        vendor.send(put(&reference)).await.refused(405, "UNSUPPORTED");
+    }
+    vendor.send(Request::delete("/v2/acme/web/manifests/latest")).await.refused(405, "UNSUPPORTED");
+    vendor.send(Request::get("/v2/acme/web/manifests/fresh")).await.expect(404);
+    for tag in ["latest", "v1"] {
+        let kept = vendor.send(Request::get(format!("/v2/acme/web/manifests/{tag}"))).await.expect(200);
+        assert_eq!(kept.body, first.root().bytes, "{tag}");
+    }
+    // Nor does the parameter carry a push where there is no right to push.
+    let puller = account.caller(&account.pull().await);
+    let push_scoped = vendor.with_token(&["repository:acme/other:pull,push"]).await;
+    let pull_scoped = vendor.with_token(&["repository:acme/web:pull"]).await;
+    let stranger = harness.account("stranger").await.actor(Actor::PushDelete).await;
+    for tag in ["latest", "fresh"] {
+        let put = || put(&format!("{digest}?tag={tag}"));
+        puller.send(put()).await.refused(403, "DENIED");
+        stranger.send(put()).await.refused(403, "DENIED");
+        push_scoped.send(put()).await.refused(401, "UNAUTHORIZED");
+        pull_scoped.send(put()).await.refused(401, "UNAUTHORIZED");
+        harness.send(put()).await.refused(401, "UNAUTHORIZED");
+    }
+    vendor.send(Request::get("/v2/acme/web/manifests/fresh")).await.expect(404);
+}
+
+/// CVE-2026-41888 (distribution): where nothing may be deleted, tags are.
+#[tokio::test]
+async fn a_tag_is_deleted_by_the_same_right_as_everything_else() {
+    let mut harness = Harness::start().await;
+    let (account, vendor) = vendor(&harness).await;
+    let image = fixture::image("undeletable", Format::Oci);
+    push::bundle(&vendor, "acme/web", "v1", &image).await;
+    let of = |reference: &str| format!("/v2/acme/web/manifests/{reference}");
+    let everything = [of("v1"), of("nothing"), of(&image.root().digest), blob_path("acme/web", &image.blobs[0].digest)];
+    let pusher = account.caller(&account.push().await);
+    let token = pusher.with_token(&["repository:acme/web:pull,push,delete"]).await;
+    let all = pusher.with_token(&["repository:acme/web:*"]).await;
+    let puller = account.caller(&account.pull().await);
+    for path in &everything {
+        for caller in [&pusher, &token, &all, &puller] {
+            caller.send(Request::delete(path.as_str())).await.refused(403, "DENIED");
+        }
+    }
+    let tags = "/api/v1/accounts/acme/repository-tags?repository=web&tag=v1";
+    for role in ["publisher", "installer", "viewer"] {
+        let made = harness.hythe(&["key", "create", "acme", "--role", role, "--output", "json"]).await;
+        let made: serde_json::Value = serde_json::from_str(&made.stdout).unwrap();
+        let key = Caller::bearer(harness.client(), made["key"].as_str().unwrap());
+        key.send(Request::delete(tags).header("If-Match", "*")).await.refused(403, "DENIED");
+    }
+    // A whole server that takes no writes takes none of tags either, whoever asks.
+    let owner = account.actor(Actor::AccessKey).await;
+    harness.kill();
+    harness.serve_with(&["--read-only"]);
+    harness.boot().await;
+    for path in &everything {
+        vendor.send(Request::delete(path.as_str())).await.refused(405, "UNSUPPORTED");
+    }
+    owner.send(Request::delete(tags).header("If-Match", "*")).await.refused(405, "UNSUPPORTED");
+    assert_eq!(vendor.send(Request::get(of("v1"))).await.expect(200).body, image.root().bytes);
 }

@@ -23,6 +23,8 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod isolation;
@@ -36,6 +38,8 @@ mod messages;
 mod operations;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod revocation;
 #[cfg(test)]
 mod secret;
 #[cfg(test)]

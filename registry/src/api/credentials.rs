@@ -12,7 +12,7 @@ use super::{
 use crate::{App, error::Failure, oci::Answered};
 
 /// The host in what is rendered: the canonical one, whichever name the caller used. A credential's holder is not its minter.
-fn host(app: &App) -> Result<Host, Failure> {
+pub(super) fn host(app: &App) -> Result<Host, Failure> {
     let url = app.hosts.canonical();
     let host = Host::new(&url.host().to_string(), url.scheme() == Scheme::Http);
     host.ok_or_else(|| storage::Error::corrupt("the canonical host is none that clients can be told").into())

@@ -1,4 +1,4 @@
-//! The control plane, `/api/v1`: accounts, access keys, credentials, what is public, repositories and their tags, usage,
+//! The control plane, `/api/v1`: accounts, access keys, credentials, trust policies, what is public, repositories and their tags, usage,
 //! and the audit.
 //!
 //! [`ApiOperation`] is the list of what there is; the router and the OpenAPI document are made from it. A call goes through
@@ -9,11 +9,13 @@ mod accounts;
 mod audit;
 mod credentials;
 mod envelope;
+mod exchange;
 mod openapi;
 mod page;
 mod public;
 mod repositories;
 mod tags;
+mod trusts;
 mod usage;
 
 use std::sync::{Arc, LazyLock};
@@ -29,7 +31,7 @@ use storage::{AccountName, RepositoryName, stream::ByteStream};
 use tower::ServiceExt;
 use tracing::Instrument;
 
-pub(crate) use self::envelope::Problem;
+pub(crate) use self::{envelope::Problem, exchange::post as exchange};
 use crate::{
     App,
     access::Access,
@@ -75,6 +77,14 @@ pub enum ApiOperation {
     CredentialGet,
     /// Ends a credential.
     CredentialRevoke,
+    /// Trust policies, oldest first.
+    TrustList,
+    /// Makes a trust policy.
+    TrustCreate,
+    /// One trust policy.
+    TrustGet,
+    /// Deletes a trust policy, and ends what it gave.
+    TrustDelete,
     /// Repositories by name; with `name` that one.
     RepositoryList,
     /// Changes a repository's settings: a merge patch.
@@ -97,7 +107,7 @@ pub enum ApiOperation {
 
 impl ApiOperation {
     /// Every operation; the isolation matrix has a row for each.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::OpenApi,
         Self::AccountList,
         Self::AccountCreate,
@@ -115,6 +125,10 @@ impl ApiOperation {
         Self::CredentialMint,
         Self::CredentialGet,
         Self::CredentialRevoke,
+        Self::TrustList,
+        Self::TrustCreate,
+        Self::TrustGet,
+        Self::TrustDelete,
         Self::RepositoryList,
         Self::RepositoryChange,
         Self::RepositoryDelete,
@@ -137,6 +151,8 @@ impl ApiOperation {
             | Self::KeyGet
             | Self::CredentialList
             | Self::CredentialGet
+            | Self::TrustList
+            | Self::TrustGet
             | Self::RepositoryList
             | Self::TagList
             | Self::UsageGet
@@ -148,9 +164,10 @@ impl ApiOperation {
             | Self::KeyRetire
             | Self::KeyRevoke
             | Self::CredentialMint
-            | Self::CredentialRevoke => Method::POST,
+            | Self::CredentialRevoke
+            | Self::TrustCreate => Method::POST,
             Self::AccountChange | Self::RepositoryChange => Method::PATCH,
-            Self::AccountDelete | Self::RepositoryDelete | Self::TagDelete => Method::DELETE,
+            Self::AccountDelete | Self::TrustDelete | Self::RepositoryDelete | Self::TagDelete => Method::DELETE,
             Self::PublicSet => Method::PUT,
         }
     }
@@ -169,6 +186,8 @@ impl ApiOperation {
             Self::CredentialList | Self::CredentialMint => "/api/v1/accounts/{account}/credentials",
             Self::CredentialGet => "/api/v1/accounts/{account}/credentials/{id}",
             Self::CredentialRevoke => "/api/v1/accounts/{account}/credentials/{id}/revoke",
+            Self::TrustList | Self::TrustCreate => "/api/v1/accounts/{account}/trusts",
+            Self::TrustGet | Self::TrustDelete => "/api/v1/accounts/{account}/trusts/{id}",
             Self::RepositoryList | Self::RepositoryChange | Self::RepositoryDelete => {
                 "/api/v1/accounts/{account}/repositories"
             }
@@ -196,6 +215,9 @@ impl ApiOperation {
             Self::CredentialList | Self::CredentialGet => Some(Right::ReadCredentials),
             Self::CredentialMint => Some(Right::Mint),
             Self::CredentialRevoke => Some(Right::EndCredentials),
+            Self::TrustList | Self::TrustGet => Some(Right::ReadTrusts),
+            Self::TrustCreate => Some(Right::MakeTrusts),
+            Self::TrustDelete => Some(Right::EndTrusts),
             Self::RepositoryList | Self::TagList => Some(Right::ReadRepositories),
             Self::RepositoryChange => Some(Right::ChangeRepositories),
             Self::RepositoryDelete | Self::TagDelete => Some(Right::DeleteContent),
@@ -218,6 +240,7 @@ impl ApiOperation {
                 | Right::ReadPublic
                 | Right::ReadKeys
                 | Right::ReadCredentials
+                | Right::ReadTrusts
                 | Right::ReadRepositories
                 | Right::ReadUsage
                 | Right::ReadAudit,
@@ -225,7 +248,7 @@ impl ApiOperation {
             Some(Right::ChangeAccount | Right::SetPublic | Right::ChangeRepositories | Right::DeleteContent) => {
                 Access::AccountWrite
             }
-            Some(Right::MakeKeys | Right::EndKeys) => Access::KeyAdmin,
+            Some(Right::MakeKeys | Right::EndKeys | Right::MakeTrusts | Right::EndTrusts) => Access::KeyAdmin,
             Some(Right::Mint | Right::EndCredentials) => Access::Mint,
         }
     }
@@ -250,6 +273,10 @@ impl ApiOperation {
             Self::CredentialMint => "credential_mint",
             Self::CredentialGet => "credential_get",
             Self::CredentialRevoke => "credential_revoke",
+            Self::TrustList => "trust_list",
+            Self::TrustCreate => "trust_create",
+            Self::TrustGet => "trust_get",
+            Self::TrustDelete => "trust_delete",
             Self::RepositoryList => "repository_list",
             Self::RepositoryChange => "repository_change",
             Self::RepositoryDelete => "repository_delete",
@@ -437,6 +464,10 @@ async fn dispatch(operation: ApiOperation, call: Call) -> Answered {
         ApiOperation::CredentialMint => credentials::mint(call).await,
         ApiOperation::CredentialGet => credentials::get(call).await,
         ApiOperation::CredentialRevoke => credentials::revoke(call).await,
+        ApiOperation::TrustList => trusts::list(call).await,
+        ApiOperation::TrustCreate => trusts::create(call).await,
+        ApiOperation::TrustGet => trusts::get(call).await,
+        ApiOperation::TrustDelete => trusts::delete(call).await,
         ApiOperation::RepositoryList => repositories::list(call).await,
         ApiOperation::RepositoryChange => repositories::change(call).await,
         ApiOperation::RepositoryDelete => repositories::delete(call).await,

@@ -103,6 +103,12 @@ fn facts(operation: ApiOperation) -> Facts {
         }
         ApiOperation::CredentialGet => plain("One credential", "Credential"),
         ApiOperation::CredentialRevoke => plain("End a credential", "Ended"),
+        ApiOperation::TrustList => list("The trust policies", "Trusts", Filters::None),
+        ApiOperation::TrustCreate => Facts { tagged: true, ..made("Make a trust policy", "NewTrust", "Trust") },
+        ApiOperation::TrustGet => Facts { tagged: true, ..plain("One trust policy", "Trust") },
+        ApiOperation::TrustDelete => {
+            Facts { conditional: true, ..plain("Delete a trust policy and end every credential it gave", "Ended") }
+        }
         ApiOperation::RepositoryList => Facts {
             or: Some("Repository"),
             tagged: true,
@@ -161,8 +167,9 @@ fn schema(shape: Shape, says: &str) -> RefOr<Schema> {
         Shape::Number => one(Type::Integer).minimum(Some(0)).into(),
         Shape::Limit => one(Type::Integer).minimum(Some(1)).maximum(Some(MOST)).into(),
         Shape::NumberOrNull => or_null(Type::Integer).minimum(Some(0)).into(),
-        Shape::TextOrNull => or_null(Type::String).into(),
         Shape::Flag => one(Type::Boolean).into(),
+        Shape::FlagOrNull => or_null(Type::Boolean).into(),
+        Shape::TextOrNull => or_null(Type::String).into(),
         Shape::Day => one(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).into(),
         Shape::Time => one(Type::String).format(time).into(),
         Shape::TimeOrNull => or_null(Type::String).format(time).into(),
@@ -173,6 +180,15 @@ fn schema(shape: Shape, says: &str) -> RefOr<Schema> {
                 return array.into();
             }
             array.schema_type(SchemaType::Array(vec![Type::Array, Type::Null])).into()
+        }
+        Shape::Keys => {
+            let set = ObjectBuilder::new().schema_type(Type::Object).build();
+            let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["discover"])).build();
+            AnyOfBuilder::new().item(word).item(set).description(Some(says)).into()
+        }
+        Shape::TextsByName => {
+            let text = ObjectBuilder::new().schema_type(Type::String).build();
+            one(Type::Object).additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(text.into())))).into()
         }
         Shape::Document(name) => Ref::from_schema_name(name).into(),
         Shape::Documents(name) => ArrayBuilder::new().items(Ref::from_schema_name(name)).description(Some(says)).into(),
@@ -349,7 +365,8 @@ fn document() -> OpenApi {
     let components = DOCUMENTS.iter().fold(ComponentsBuilder::new(), |components, (name, fields)| {
         // An answer may get fields that a client of today does not know.
         let asked = ApiOperation::ALL.into_iter().any(|operation| facts(operation).request == Some(*name));
-        let closed = (asked || name.ends_with("Change")).then_some(AdditionalProperties::FreeForm(false));
+        let closed = (asked || name.ends_with("Change") || name.starts_with("New"))
+            .then_some(AdditionalProperties::FreeForm(false));
         components.schema(*name, object(fields).additional_properties(closed).build())
     });
     let components =

@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, Failure, output};
+use super::{
+    Cli, Failure,
+    credential_helper::{self, Helper},
+    credential_provider::{self, Provider},
+    output,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Completion {
@@ -38,6 +43,12 @@ pub(super) fn man(command: &Man) -> Result<(), Failure> {
         Some(folder) => {
             std::fs::create_dir_all(folder)?;
             pages(&cli, "hythe", folder)?;
+            for (mut program, name) in
+                [(Helper::command(), credential_helper::NAME), (Provider::command(), credential_provider::NAME)]
+            {
+                program.build();
+                pages(&program, name, folder)?;
+            }
         }
     }
     Ok(())
@@ -80,7 +91,9 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         man(&Man { folder: Some(folder.path().to_owned()) }).unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), count(&Cli::command()));
+        let programs = [Cli::command(), Helper::command(), Provider::command()];
+        let pages = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(pages, programs.iter().map(count).sum::<usize>());
         #[expect(clippy::disallowed_methods, reason = "the pages are files that were asked for")]
         let serve = std::fs::read_to_string(folder.path().join("hythe-serve.1")).unwrap();
         for setting in ::config::SETTINGS {

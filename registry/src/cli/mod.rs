@@ -2,19 +2,27 @@
 //!
 //! What a command makes goes to stdout, everything else to stderr. An error is one line and exit code 1; a command line or a
 //! configuration that cannot be used is one line and 64 (`EX_USAGE`).
+//!
+//! The same program called by another name speaks another's protocol: that of docker's credential helpers, or of a kubelet's.
 
 mod account;
 mod audit;
 mod config;
 mod credential;
+mod credential_helper;
+mod credential_provider;
 mod cronjob;
 mod declare;
 mod key;
+mod login;
+mod login_cache;
 mod manual;
 mod operator_key;
 mod output;
+mod private_file;
 mod reload;
 mod repository;
+mod secret_refresher;
 mod serve;
 mod server;
 mod settings;
@@ -24,7 +32,7 @@ mod tag;
 mod usage;
 mod verify;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 use storage::Clock;
@@ -74,6 +82,8 @@ enum Command {
     Audit(audit::Audit),
     /// Hash everything that is kept again, and report what is not as it was acknowledged
     Verify(verify::Verify),
+    /// Keep pull Secrets of a Kubernetes cluster fresh, from access keys
+    SecretRefresher(secret_refresher::SecretRefresher),
     /// Check or show the settings
     #[command(subcommand)]
     Config(config::Config),
@@ -137,8 +147,26 @@ fn flag_of(pointer: &str) -> String {
     format!("--{flag}")
 }
 
+/// What the program is called by, without its folder.
+fn called() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Runs a program that answers one question and ends.
+fn briefly<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(answer)
+}
+
 /// Parses the command line, runs the command and says how it ended.
 pub(crate) fn main(clock: Arc<dyn Clock>) -> ExitCode {
+    match called().as_str() {
+        credential_helper::NAME => return credential_helper::main(&clock),
+        name if name.starts_with(credential_provider::NAME) => return credential_provider::main(&clock),
+        _ => {}
+    }
     let cli = match Cli::command().try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
@@ -186,6 +214,7 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::Usage(command) => Box::pin(usage::run(command)).await,
             Command::Audit(command) => Box::pin(audit::run(command, clock)).await,
             Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
+            Command::SecretRefresher(command) => Box::pin(secret_refresher::run(command, clock)).await,
             Command::Config(command) => Box::pin(config::run(command, clock)).await,
             Command::Completion(command) => manual::completion(&command),
             Command::Man(command) => manual::man(&command),

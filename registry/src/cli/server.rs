@@ -38,7 +38,8 @@ pub(super) fn remote(url: Option<PublicUrl>, keyless: &str) -> Result<Remote, Fa
     Ok(Remote::new(url, Secret::new(key))?)
 }
 
-fn variable(name: &str) -> Option<String> {
+/// A variable of the environment that is not empty.
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

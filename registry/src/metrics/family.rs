@@ -75,6 +75,12 @@ families! {
         "Size of that disk.";
     DISK_RESERVE "hythe_disk_reserve_bytes" Gauge []
         "Uploads are refused (507) below this many free bytes: the rest is for deletes and revocations.";
+    AUTHLOG_AGE "hythe_authlog_age_seconds" Gauge []
+        "Since the log of ended rights was last known to be read to its end: about 1. At revocation_bound requests are refused (503).";
+    STALE_DECISIONS "hythe_stale_decisions_total" Counter []
+        "Pulls that were let through although the log could not be read, because their account's on_stale says so.";
+    AUTH_CACHE "hythe_auth_cache_bytes" Gauge ["cache"]
+        "Memory of what is known of accounts, keys and credentials (records) and of verified tokens (tokens).";
     CERTIFICATE_END "hythe_tls_certificate_not_after_seconds" Gauge ["name"]
         "When the certificate that is served for this name ends, Unix time. Absent without TLS.";
     READ_ONLY "hythe_read_only" Gauge []

@@ -50,6 +50,8 @@ pub enum Operation {
     TokenGet,
     /// `POST /token` (the same as an OAuth 2 form).
     TokenPost,
+    /// `POST /api/v1/exchange` (RFC 8693): beside the API, because no key is presented.
+    Exchange,
     /// `GET /.well-known/jwks.json`.
     Jwks,
     /// Anything under `/api/v1`, which has operations of its own ([`crate::api::ApiOperation`]).
@@ -101,6 +103,8 @@ pub enum OperationKind {
     TokenGet,
     /// [`Operation::TokenPost`]
     TokenPost,
+    /// [`Operation::Exchange`]
+    Exchange,
     /// [`Operation::Jwks`]
     Jwks,
     /// [`Operation::Api`]
@@ -109,7 +113,7 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// Every kind; the isolation matrix has a row for each.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Root,
         Self::Health,
         Self::Ready,
@@ -131,6 +135,7 @@ impl OperationKind {
         Self::Referrers,
         Self::TokenGet,
         Self::TokenPost,
+        Self::Exchange,
         Self::Jwks,
         Self::Api,
     ];
@@ -159,6 +164,7 @@ impl OperationKind {
             Self::Referrers => "referrers",
             Self::TokenGet => "token_get",
             Self::TokenPost => "token_post",
+            Self::Exchange => "exchange",
             Self::Jwks => "jwks",
             Self::Api => "api",
         }
@@ -177,6 +183,7 @@ impl OperationKind {
             Self::BlobDelete | Self::ManifestDelete => Access::RepoDelete,
             Self::UploadStatus | Self::UploadAppend | Self::UploadCommit | Self::UploadCancel => Access::Upload,
             Self::TokenGet | Self::TokenPost => Access::Token,
+            Self::Exchange => Access::Exchange,
             Self::Api => Access::Api,
         }
     }
@@ -207,6 +214,7 @@ impl Operation {
             Self::Referrers(..) => OperationKind::Referrers,
             Self::TokenGet => OperationKind::TokenGet,
             Self::TokenPost => OperationKind::TokenPost,
+            Self::Exchange => OperationKind::Exchange,
             Self::Jwks => OperationKind::Jwks,
             Self::Api => OperationKind::Api,
         }
@@ -236,6 +244,7 @@ impl Operation {
             | Self::Catalog
             | Self::TokenGet
             | Self::TokenPost
+            | Self::Exchange
             | Self::Jwks
             | Self::Api => None,
         }
@@ -283,6 +292,12 @@ pub fn parse(method: &Method, path: &str) -> Result<Operation, RouteError> {
                 Method::GET => Ok(Operation::TokenGet),
                 Method::POST => Ok(Operation::TokenPost),
                 _ => Err(RouteError::Method { allow: "GET, POST", v2: false }),
+            };
+        }
+        "/api/v1/exchange" => {
+            return match *method {
+                Method::POST => Ok(Operation::Exchange),
+                _ => Err(RouteError::Method { allow: "POST", v2: false }),
             };
         }
         "/v2" | "/v2/" => {

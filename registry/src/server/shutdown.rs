@@ -12,6 +12,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    beside: TaskTracker,
+    over: CancellationToken,
     stop: CancellationToken,
     cut: CancellationToken,
 }
@@ -47,6 +49,15 @@ impl Tasks {
         self.tracker.spawn(future)
     }
 
+    /// Runs a future for as long as there is anything it serves: shutdown does not wait for it, and drops it at the end.
+    pub fn spawn_beside<F>(&self, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let over = self.over.clone();
+        self.beside.spawn(async move { over.run_until_cancelled_owned(future).await });
+    }
+
     /// The tracker itself, for those who spawn on it from below.
     pub fn tracker(&self) -> &TaskTracker {
         &self.tracker
@@ -72,7 +83,9 @@ impl Tasks {
     pub async fn drain(&self, deadline: Duration) -> Drained {
         self.stop.cancel();
         self.tracker.close();
-        if tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok() {
+        let drained = tokio::time::timeout(deadline, self.tracker.wait()).await;
+        self.over.cancel();
+        if drained.is_ok() {
             return Drained::Clean;
         }
         let tasks = self.tracker.len();
@@ -150,6 +163,25 @@ mod tests {
         };
         assert_eq!(tokio::join!(drain, release).0, Drained::Clean);
         assert!(running.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_runs_beside_serves_until_the_drain_is_over_and_is_not_waited_for() {
+        struct Told(Option<tokio::sync::oneshot::Sender<()>>);
+        impl Drop for Told {
+            fn drop(&mut self) {
+                self.0.take().unwrap().send(()).unwrap();
+            }
+        }
+        let tasks = Tasks::new();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let told_at_end = Told(Some(tell));
+        tasks.spawn_beside(async move {
+            let _told = told_at_end;
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(tasks.drain(Duration::from_mins(1)).await, Drained::Clean);
+        told.await.unwrap();
     }
 
     #[tokio::test]

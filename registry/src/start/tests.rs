@@ -40,7 +40,11 @@ async fn both_listeners_say_that_the_server_is_ready_and_one_says_why() {
     let public = get(running.address, "/readyz").await;
     assert!(public.starts_with("HTTP/1.1 200 ") && public.ends_with("\r\nready\n"), "{public}");
     let operations = running.operations_address.unwrap();
-    assert!(get(operations, "/readyz").await.ends_with("store: ok\nrunning: ok\n"));
+    assert!(
+        get(operations, "/readyz")
+            .await
+            .ends_with("store: ok\nauthlog: ok; an ended right is refused within 5 s\nrunning: ok\n")
+    );
     assert!(get(operations, "/metrics").await.contains("hythe_requests_total{operation=\"ready\",status=\"200\"} 1"));
     assert!(!get(running.address, "/metrics").await.contains("hythe_requests_total"));
     assert_eq!(running.shutdown().await, Drained::Clean);

@@ -178,6 +178,12 @@ async fn settle(
     deadline: Deadline,
 ) -> Result<bool, Error> {
     let repository = target.repository();
+    // One tag is refused where it is set; of several none is set if one is refused.
+    if tags.len() > 1 {
+        for tag in tags {
+            tag::may_point(store, repository, tag, digest).await?;
+        }
+    }
     let key = key::manifest(repository, digest);
     let present = load(store, repository, digest).await?;
     let known = matches!(&present, Some((header, old)) if header.value.state == State::Live && old == bytes);

@@ -18,6 +18,10 @@ use super::{key, mint, owned, pull, text};
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
                       response_schema_conformance";
 
+/// A trust policy that can be made.
+const TRUST: &str = r#"{"issuer":"https://cluster.example","match":{"sub":"robot"},"grant":{"actions":["pull"]},"jwks":{"keys":[
+    {"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}}"#;
+
 /// What paths and parameters name: things that are there, and none of which is the key that asks.
 async fn names(harness: &Harness) -> String {
     let acme = harness.account("acme").await;
@@ -30,6 +34,10 @@ async fn names(harness: &Harness) -> String {
             _ if !operation.path().contains("{id}") => continue,
             // Each ends or reads a key or credential of its own.
             _ if operation.path().contains("/keys/") => text(&key(&acme, harness, &[]).await.1, "/id").to_owned(),
+            _ if operation.path().contains("/trusts/") => {
+                let made = owner.send(Request::post("/api/v1/accounts/acme/trusts").body(TRUST)).await;
+                text(&made.expect(201).json(), "/id").to_owned()
+            }
             _ => text(&mint(&owner, &pull()).await, "/id").to_owned(),
         };
         let _ = write!(

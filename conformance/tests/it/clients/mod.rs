@@ -8,6 +8,7 @@ mod cosign;
 mod crane;
 pub(crate) mod docker;
 mod helm;
+mod helper;
 mod notation;
 mod oras;
 mod podman;

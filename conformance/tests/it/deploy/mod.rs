@@ -3,6 +3,7 @@
 mod chart;
 pub(crate) mod image;
 mod proxy;
+mod refresher;
 mod unit;
 
 use std::path::PathBuf;

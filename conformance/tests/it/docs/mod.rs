@@ -8,6 +8,8 @@ mod kubernetes;
 mod migration;
 mod quick_start;
 mod readme;
+mod renewal;
+mod security;
 
 use conformance::{harness::read_text, page, tools};
 

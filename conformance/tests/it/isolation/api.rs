@@ -8,8 +8,8 @@ use registry::api::ApiOperation;
 
 use super::{
     Seen,
-    oracle::Stage,
-    visitor::scopes,
+    oracle::{Principal, Stage},
+    visitor::{self, scopes},
     world::{ACME, ALLOWED, BETA, FROZEN, HALTED, PHOENIX, PRIVATE, TAG, World, basic, bearer, order},
 };
 
@@ -22,6 +22,8 @@ pub(super) enum Caller {
     Owner,
     /// A publisher's.
     Publisher,
+    /// A publisher's that may delete.
+    Deleter,
     /// An installer's.
     Installer,
     /// A viewer's.
@@ -39,10 +41,11 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Unknown,
         Self::Owner,
         Self::Publisher,
+        Self::Deleter,
         Self::Installer,
         Self::Viewer,
         Self::Retired,
@@ -58,6 +61,7 @@ impl Caller {
             Self::Unknown => "nobody, any credential or token, a dead key, a key as a password",
             Self::Owner => "owner's key",
             Self::Publisher => "publisher's key",
+            Self::Deleter => "publisher's key with delete",
             Self::Installer => "installer's key",
             Self::Viewer => "viewer's key",
             Self::Retired => "owner's key, retired",
@@ -113,13 +117,13 @@ enum Need {
     ReadKeys,
     /// To write: owner.
     Write,
-    /// To end a key, read-only and retired or not: owner.
+    /// To end a key or a trust policy, read-only and retired or not: owner.
     EndKey,
     /// To mint, read-only or not: owner, publisher, installer.
     Mint,
     /// To end a credential, read-only and retired or not: owner, publisher; an installer its own.
     EndCredential,
-    /// To delete content: owner; a publisher whose key may delete, which the one that is sent here may not.
+    /// To delete content: owner; a publisher whose key may delete.
     DeleteContent,
     /// To read how much there is: operator, owner, publisher, viewer.
     ReadUsage,
@@ -134,9 +138,9 @@ const fn need(operation: ApiOperation) -> Need {
         O::AccountGet => Need::ReadAccount,
         O::AccountChange => Need::ChangeAccount,
         O::PublicGet | O::CredentialList | O::CredentialGet | O::RepositoryList | O::TagList => Need::Read,
-        O::KeyList | O::KeyGet | O::AuditList => Need::ReadKeys,
-        O::PublicSet | O::KeyCreate | O::RepositoryChange => Need::Write,
-        O::KeyRetire | O::KeyRevoke => Need::EndKey,
+        O::KeyList | O::KeyGet | O::TrustList | O::TrustGet | O::AuditList => Need::ReadKeys,
+        O::PublicSet | O::KeyCreate | O::TrustCreate | O::RepositoryChange => Need::Write,
+        O::KeyRetire | O::KeyRevoke | O::TrustDelete => Need::EndKey,
         O::CredentialMint => Need::Mint,
         O::CredentialRevoke => Need::EndCredential,
         O::RepositoryDelete | O::TagDelete => Need::DeleteContent,
@@ -144,7 +148,8 @@ const fn need(operation: ApiOperation) -> Need {
     }
 }
 
-/// One row: what must happen in the caller's own account, in the order of [`Caller::ALL`].
+/// One row: what must happen in the caller's own account. A publisher's key that may delete has no place in it: [`expected`] knows
+/// the one thing in which it differs.
 const fn row(need: Need) -> [Verdict; 10] {
     use Verdict::{Denied, Done, Frozen, Unknown};
     // unknown, owner, publisher, installer, viewer, retired, frozen, away, operator, frozen operator
@@ -174,6 +179,10 @@ pub(super) const fn expected(operation: ApiOperation, caller: Caller) -> Verdict
         Caller::Unknown => unknown,
         Caller::Owner => owner,
         Caller::Publisher => publisher,
+        Caller::Deleter => match need(operation) {
+            Need::DeleteContent => Verdict::Done,
+            _ => publisher,
+        },
         Caller::Installer => installer,
         Caller::Viewer => viewer,
         Caller::Retired => retired,
@@ -191,9 +200,13 @@ fn elsewhere(operation: ApiOperation, caller: Caller) -> Verdict {
     match caller {
         Caller::Unknown | Caller::Away | Caller::Operator | Caller::FrozenOperator => own,
         _ if names_none => own,
-        Caller::Owner | Caller::Publisher | Caller::Installer | Caller::Viewer | Caller::Retired | Caller::Frozen => {
-            Verdict::Denied
-        }
+        Caller::Owner
+        | Caller::Publisher
+        | Caller::Deleter
+        | Caller::Installer
+        | Caller::Viewer
+        | Caller::Retired
+        | Caller::Frozen => Verdict::Denied,
     }
 }
 
@@ -221,7 +234,9 @@ async fn key(world: &World, account: &str, role: Role) -> String {
 async fn keys(world: &World) -> Vec<Key> {
     use Caller as C;
     let owner = world.key(ACME, NewKey::default()).await;
+    let deleter = world.key(ACME, NewKey { role: Role::Publisher, delete: true, ..NewKey::default() }).await;
     let mut keys = vec![
+        Key::new("publisher with delete", C::Deleter, Some(bearer(&deleter.0))),
         Key::new("owner", C::Owner, Some(bearer(&owner.0))),
         Key::new("publisher", C::Publisher, Some(key(world, ACME, Role::Publisher).await)),
         Key::new("installer", C::Installer, Some(key(world, ACME, Role::Installer).await)),
@@ -288,7 +303,12 @@ async fn keys(world: &World) -> Vec<Key> {
 struct Ids {
     key: String,
     credential: String,
+    trust: String,
 }
+
+/// A trust policy that can be made.
+const TRUST: &str = r#"{"issuer":"https://cluster.example","match":{"sub":"robot"},"grant":{"actions":["pull"]},"jwks":{"keys":[
+    {"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}}"#;
 
 /// An id of the right form that nothing has.
 const NO_ID: &str = "0k3v9x0a2m4p6r1t";
@@ -309,9 +329,12 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
     match operation {
         O::AccountCreate => request.body(format!(r#"{{"name":"made-{number}"}}"#)),
         O::AccountChange => request.header("If-Match", "\"999999\"").body(r#"{"display":"x"}"#),
-        O::AccountDelete | O::RepositoryDelete | O::TagDelete => request.header("If-Match", "\"999999\""),
+        O::AccountDelete | O::TrustDelete | O::RepositoryDelete | O::TagDelete => {
+            request.header("If-Match", "\"999999\"")
+        }
         O::PublicSet => request.header("If-Match", "\"999999\"").body(r#"{"patterns":[]}"#),
         O::KeyCreate => request.body("{}"),
+        O::TrustCreate => request.body(TRUST),
         O::CredentialMint => request.body(r#"{"kind":"pull"}"#),
         O::RepositoryChange => request.header("If-Match", "\"999999\"").body(r#"{"settings":{"immutable_tags":[]}}"#),
         O::RepositoryList
@@ -330,7 +353,9 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
         | O::KeyRevoke
         | O::CredentialList
         | O::CredentialGet
-        | O::CredentialRevoke => request,
+        | O::CredentialRevoke
+        | O::TrustList
+        | O::TrustGet => request,
     }
 }
 
@@ -346,10 +371,11 @@ fn done(operation: ApiOperation, account: bool, id: bool) -> u16 {
     let has_id = operation.path().contains("{id}") || of_a_repository(operation);
     match operation {
         _ if (named && !account) || (has_id && !id) => 404,
-        O::AccountCreate | O::KeyCreate | O::CredentialMint => 201,
+        O::AccountCreate | O::KeyCreate | O::CredentialMint | O::TrustCreate => 201,
         O::AccountChange
         | O::AccountDelete
         | O::PublicSet
+        | O::TrustDelete
         | O::RepositoryChange
         | O::RepositoryDelete
         | O::TagDelete => 412,
@@ -369,7 +395,9 @@ fn done(operation: ApiOperation, account: bool, id: bool) -> u16 {
         | O::KeyRevoke
         | O::CredentialList
         | O::CredentialGet
-        | O::CredentialRevoke => 200,
+        | O::CredentialRevoke
+        | O::TrustList
+        | O::TrustGet => 200,
     }
 }
 
@@ -397,6 +425,54 @@ fn check(verdict: Verdict, status: u16, answer: &Answer, wrong: &mut Vec<String>
     }
 }
 
+/// How many requests [`every_call_of_the_api_is_for_its_keys_alone`] makes: each key in its account and in others, where what is
+/// asked for exists and where it does not.
+pub(super) async fn size(world: &World) -> usize {
+    ApiOperation::ALL.len() * keys(world).await.len() * PLACES
+}
+
+/// Accounts and ids that every key asks for.
+const PLACES: usize = 7;
+
+/// Whatever opens `/v2/`, and everything that opens nothing, is nobody to the API.
+#[tokio::test]
+async fn nothing_that_opens_repositories_opens_the_api() {
+    let world = World::new().await;
+    let visitors = visitor::all(&world).await;
+    world.settle().await;
+    let (mut cells, mut wrong) = (0, Vec::new());
+    for visitor in visitors.iter().filter(|visitor| visitor.principal != Principal::KeyBearer) {
+        let site = if visitor.read_only { &world.read_only } else { &world.main };
+        let closed = |operation: &ApiOperation| expected(*operation, Caller::Unknown) == Verdict::Unknown;
+        for operation in ApiOperation::ALL.into_iter().filter(closed) {
+            let mut seen = None;
+            for account in [visitor.account, BETA, "nowhere"] {
+                cells += 1;
+                // Some come from one address every time, and fail there.
+                world.pass(1);
+                let request = visitor::dress(&world, visitor, request(operation, account, NO_ID, cells));
+                let before = world.counted.listing();
+                world.counted.take();
+                let answer = site.client.send(request).await;
+                let mut found = Vec::new();
+                check(Verdict::Unknown, 401, &answer, &mut found);
+                if world.counted.listing() != before || !world.counted.take().is_empty() {
+                    found.push("the store was touched".to_owned());
+                }
+                let now = Seen::of(&answer);
+                if *seen.get_or_insert_with(|| Seen::of(&answer)) != now {
+                    found.push(format!("what exists makes a difference: {now:?}"));
+                }
+                let title = visitor.title;
+                wrong.extend(found.into_iter().map(|found| format!("{title}, {operation:?} of {account}: {found}")));
+            }
+        }
+    }
+    println!("{cells} cells of the API for who has no key");
+    let (count, first) = (wrong.len(), wrong.iter().take(40).cloned().collect::<Vec<_>>());
+    assert!(wrong.is_empty(), "{count} cells are wrong:\n{}", first.join("\n"));
+}
+
 #[tokio::test]
 async fn every_call_of_the_api_is_for_its_keys_alone() {
     let world = World::new().await;
@@ -408,7 +484,9 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
     for account in [ACME, BETA, FROZEN, HALTED, PHOENIX] {
         let (_, key, _) = world.key(account, NewKey { role: Role::Viewer, ..NewKey::default() }).await;
         let credential = world.mint(account, &order("pull", &[], &[])).await.id;
-        ids.insert(account, Ids { key: key.to_string(), credential: credential.to_string() });
+        let new = serde_json::from_str(TRUST).unwrap();
+        let trust = world.auth().create_trust(&Actor::Store, &account.parse().unwrap(), &new, "aud").await.unwrap().id;
+        ids.insert(account, Ids { key: key.to_string(), credential: credential.to_string(), trust: trust.to_string() });
     }
     world.bring(Stage::NoRepository).await;
     world.bring(Stage::There).await;
@@ -424,10 +502,11 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
             let id_of = |ids: &Ids| match operation {
                 _ if of_a_repository(operation) => PRIVATE.to_owned(),
                 _ if operation.path().contains("/keys/") => ids.key.clone(),
+                _ if operation.path().contains("/trusts/") => ids.trust.clone(),
                 _ => ids.credential.clone(),
             };
             let (id, beta) = (id_of(&ids[key.account]), id_of(&ids[BETA]));
-            for (account, exists, id, has) in [
+            let places: [_; PLACES] = [
                 (key.account, true, id.as_str(), true),
                 (key.account, true, NO_ID, false),
                 (key.account, true, "no-id", false),
@@ -435,7 +514,8 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
                 (BETA, true, NO_ID, false),
                 ("nowhere", false, NO_ID, false),
                 ("No.Name", false, NO_ID, false),
-            ] {
+            ];
+            for (account, exists, id, has) in places {
                 number += 1;
                 // An account may end five rights a second.
                 world.pass(1);

@@ -279,9 +279,11 @@ pub(super) const fn expected(access: Access, principal: Principal, place: Place)
             Principal::ExpiredOwnSession => Verdict::Invalid,
             _ => upload,
         },
-        // Rights of `/api/v1`, where none of these rows but the keys is known; its own table says what they may.
+        // Rights of `/api/v1`, where none of these rows but the keys is known; its own table says what they may. An exchange is
+        // asked for with a token that none of these rows has.
         (
             Access::Api
+            | Access::Exchange
             | Access::AccountRead
             | Access::AccountWrite
             | Access::KeyAdmin
@@ -333,7 +335,7 @@ pub(super) const fn served(kind: OperationKind, stage: Stage) -> (u16, &'static 
         ) => (404, "NAME_UNKNOWN"),
         (K::BlobGet | K::BlobHead | K::BlobDelete, NoContent) => (404, "BLOB_UNKNOWN"),
         (K::ManifestGet | K::ManifestHead | K::ManifestDelete, NoContent) => (404, "MANIFEST_UNKNOWN"),
-        // Its operations have a table of their own.
-        (K::Api, _) => (404, ""),
+        // Its operations have a table of their own; an exchange has tests of its own.
+        (K::Api | K::Exchange, _) => (404, ""),
     }
 }

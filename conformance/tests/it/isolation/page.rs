@@ -7,6 +7,7 @@ use registry::{access::Access, api::ApiOperation, oci::route::OperationKind};
 use super::{
     api,
     oracle::{COLUMNS, Principal, Verdict, row},
+    size,
     visitor::{self, Visitor},
     world::World,
 };
@@ -35,6 +36,9 @@ fn right(access: Access) -> Option<&'static str> {
     match access {
         Access::Open => Some("open to anybody"),
         Access::Token => Some("`/token`"),
+        Access::Exchange => {
+            Some("a token of an issuer that the account trusts, and nothing of what stands in the tables")
+        }
         Access::V2Ping => Some("`/v2/`"),
         Access::RepoRead => Some("read"),
         Access::RepoWrite => Some("write"),
@@ -46,8 +50,29 @@ fn right(access: Access) -> Option<&'static str> {
     }
 }
 
-fn render(visitors: &[Visitor]) -> String {
+/// What the rules have and this build has not.
+const ABSENT: &str = "
+## Not in the table yet
+
+These are ways to come, or states, that this build does not have; each gets its row or column with what brings it.
+
+- Sessions of the console, as a cookie or as a password, and the console's own pages. A cookie is sent to every end-point by «nobody» \
+above, and means nothing.
+- Account hosts: names that belong to one account.
+- A replica that has not read the log of ended rights within the bound (`on_stale`, by account): 503, or the pulls that the account chose \
+to be served.
+- File URLs (`/f/`) and published files (`/pub/`).
+";
+
+fn render(visitors: &[Visitor], api_cells: usize) -> String {
     let mut page = HEAD.to_owned();
+    let (cells, refusals) = size(visitors);
+    let _ = writeln!(
+        page,
+        "{} ways to come ask for every operation in four stages of what is there: {cells} requests, of which {refusals} are refusals. \
+         `/api/v1` has {api_cells} more, by every kind of key, and what only keys may ask for is asked for by everybody above who has none.\n",
+        visitors.len()
+    );
     let _ = writeln!(page, "| who | {} |\n| --- |{}", COLUMNS.join(" | "), " --- |".repeat(COLUMNS.len()));
     for principal in Principal::ALL {
         let cells = row(principal).map(Verdict::cell);
@@ -65,22 +90,22 @@ fn render(visitors: &[Visitor]) -> String {
         let cells = api::Caller::ALL.map(|caller| api::expected(operation, caller).cell());
         let _ = writeln!(page, "| `{}` | {} |", operation.label(), cells.join(" | "));
     }
-    page += "\nAn installer's key ends only what it minted. A publisher's key deletes repositories and tags if it was made with `--delete`; the \
-        one of the table was not. A key reaches the repositories of its patterns only, and usage is for keys that reach the whole \
-        account.\n";
+    page += "\nAn installer's key ends only what it minted. A publisher's key deletes repositories and tags if it was made with \
+        `--delete`. A key reaches the repositories of its patterns only, and usage is for keys that reach the whole account.\n";
     page += "\n## Who was sent to try\n\n| who | as |\n| --- | --- |\n";
     for principal in Principal::ALL {
         let titles: Vec<_> = visitors.iter().filter(|v| v.principal == principal).map(|v| v.title).collect();
         let _ = writeln!(page, "| {} | {} |", principal.title(), titles.join("; "));
     }
-    page
+    page + ABSENT
 }
 
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the page is a file of the repository")]
 async fn the_page_of_the_isolation_matrix_is_current() {
     let world = World::new().await;
-    let page = render(&visitor::all(&world).await);
+    let visitors = visitor::all(&world).await;
+    let page = render(&visitors, api::size(&World::new().await).await);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/isolation-matrix.md");
     if std::env::var_os("HYTHE_REWRITE").is_some() {
         std::fs::write(path, &page).unwrap();

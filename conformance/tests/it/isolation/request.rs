@@ -57,8 +57,8 @@ pub(super) const fn count(kind: OperationKind) -> usize {
         K::ManifestGet | K::ManifestPut | K::ManifestDelete => 2,
         // A session, one with its algorithm told, a mount out of the other account.
         K::UploadOpen => 3,
-        // Its operations are asked for in a test of their own.
-        K::Api => 0,
+        // Its operations are asked for in a test of their own, and so is an exchange, where nothing of this is presented.
+        K::Api | K::Exchange => 0,
     }
 }
 
@@ -119,6 +119,7 @@ pub(super) fn make(kind: OperationKind, number: usize, target: &Target<'_>) -> A
             open("GET /token", Request::get(format!("/token?scope=repository:{repository}:pull,push,delete")))
         }
         (K::TokenPost, _) => form(target),
+        (K::Exchange, _) => open("POST /api/v1/exchange", Request::post("/api/v1/exchange")),
         (K::Api, _) => open("/api/v1", Request::get("/api/v1")),
     }
 }
@@ -134,7 +135,9 @@ fn form(target: &Target<'_>) -> Asked {
         form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", token);
     }
     let request = Request::post("/token").header("Content-Type", "application/x-www-form-urlencoded");
-    let nothing = !visitor.headers.iter().any(|(name, _)| *name == "Authorization");
+    // Basic, and whatever is taken for a broken one, stands for a form's user name and password; a Bearer does not.
+    let basic = |(name, value): &(&str, String)| *name == "Authorization" && !value.starts_with("Bearer");
+    let nothing = visitor.bearer.is_none() && !visitor.headers.iter().any(basic);
     Asked { grantless: nothing, ..open("POST /token", request.body(form.finish())) }
 }
 

@@ -2,14 +2,17 @@
 
 use std::collections::VecDeque;
 
-use auth::{NewKey, NewOperatorKey, Role};
+use auth::{AccountChange, NewKey, NewOperatorKey, PolicyChange, Role};
 use conformance::{Request, push};
 use parking_lot::Mutex;
 
 use super::{
     forged,
     oracle::{Place, Principal},
-    world::{ACME, ALLOWED, BETA, FROZEN, HALTED, LATE, Login, PHOENIX, World, basic, bearer, order, session_id},
+    world::{
+        ACME, ALLOWED, BETA, FROZEN, GONE, HALTED, LATE, Login, PHOENIX, WALLED, World, basic, bearer, order,
+        session_id,
+    },
 };
 
 /// Someone with something to present.
@@ -123,6 +126,11 @@ async fn late(world: &World, all: &mut Vec<Visitor>) {
         request.ttl_seconds = Some(SHORT);
         request
     };
+    // A signing key that was replaced at once takes every token with it, and no credential.
+    let lasting = world.mint(LATE, &order("push", &["push", "delete"], &[])).await;
+    let signed_before = world.token(&lasting, &scopes(LATE, ALL)).await;
+    world.auth().replace_signing_keys().await.unwrap();
+    all.push(Visitor::new("token of a signing key that was replaced", DeadBearer).of(LATE).token(&signed_before));
     // Past six hours, a credential lives and its token does not; and a token's last grace is over.
     let day = world.mint(LATE, &order("push", &["push", "delete"], &[])).await;
     let old = world.token(&day, &scopes(LATE, ALL)).await;
@@ -169,12 +177,19 @@ async fn living(world: &World, all: &mut Vec<Visitor>) {
     let outside = world.mint(ACME, &order("push", &["push", "delete"], &["acme/webshop/**", "acme/web/api/*"])).await;
     let (_, _, publisher) = world.key(ACME, NewKey { role: Role::Publisher, delete: true, ..NewKey::default() }).await;
     let minted = world.mint_as(&publisher, ACME, &order("push", &["push", "delete"], &[])).await;
+    let (_, retired, issuer) = world.key(ACME, NewKey::default()).await;
+    let outliving = world.mint_as(&issuer, ACME, &order("push", &["push", "delete"], &[])).await;
+    world.pass(1);
+    world.auth().retire_key(&auth::Actor::Store, &ACME.parse().unwrap(), &retired).await.unwrap();
+    let shouted = Visitor::new("the same, schemes are not case-sensitive", P::DeleteBasic);
+    all.push(shouted.header("Authorization", delete.basic().replacen("Basic", "bASIC", 1)));
 
     for (title, principal, login) in [
         ("pull credential", P::PullBasic, &pull),
         ("push credential", P::PushBasic, &push),
         ("push credential with delete", P::DeleteBasic, &delete),
         ("the same, minted with an access key", P::DeleteBasic, &minted),
+        ("the same, minted with a key that was retired since", P::DeleteBasic, &outliving),
         ("credential for neighbours of the repository", P::OutsideBasic, &outside),
     ] {
         all.push(Visitor::new(title, principal).login(login));
@@ -208,6 +223,11 @@ async fn strangers(world: &World, all: &mut Vec<Visitor>) {
     all.push(Visitor::new("nobody", P::Nobody));
     let cookie = format!("__Host-hythe=hyse_{}", "0".repeat(88));
     all.push(Visitor::new("a cookie alone", P::Nobody).header("Cookie", cookie));
+    let mut elsewhere = Visitor::new("who they are, said in headers of proxies", P::Nobody);
+    for name in ["Proxy-Authorization", "X-Registry-Auth", "X-Forwarded-User", "X-Remote-User", "X-Original-URL"] {
+        elsewhere = elsewhere.header(name, "acme");
+    }
+    all.push(elsewhere);
     let public = vec![format!("repository:{}:pull", World::repository(ACME, Place::Public))];
     let anonymous = world.try_token(None, &public).await.expect(200).json();
     let anonymous = anonymous["token"].as_str().unwrap();
@@ -226,19 +246,25 @@ async fn strangers(world: &World, all: &mut Vec<Visitor>) {
     let by_credential = world.mint(ACME, &narrow).await;
     let (_, _, key) = world.key(ACME, NewKey { ip_allow: networks(), ..NewKey::default() }).await;
     let by_key = world.mint_as(&key, ACME, &order("push", &["push", "delete"], &[])).await;
-    for (basic, token, login) in [
-        ("credential, its address not allowed", "its token, address not allowed", &by_credential),
-        ("credential, its key's address not allowed", "its token, the key's address not allowed", &by_key),
+    // This machine's own address stays, for who fills the repositories.
+    let policy = PolicyChange { ip_allow: Some(vec![ALLOWED.into(), "127.0.0.0/8".into()]), ..PolicyChange::default() };
+    world.change(WALLED, AccountChange { policy, ..AccountChange::default() }).await;
+    let by_account = world.mint(WALLED, &order("push", &["push", "delete"], &[])).await;
+    for (account, basic, token, login) in [
+        (ACME, "credential, its address not allowed", "its token, address not allowed", &by_credential),
+        (ACME, "credential, its key's address not allowed", "its token, the key's address not allowed", &by_key),
+        (WALLED, "credential, its account's policy does not allow it", "its token, the account's policy", &by_account),
     ] {
         let from = Some("198.51.100.7");
-        all.push(Visitor { from, ..Visitor::new(basic, P::AwayBasic).login(login) });
-        let bearer = world.token(login, &scopes(ACME, ALL)).await;
-        all.push(Visitor { from, ..Visitor::new(token, P::AwayBearer).token(&bearer) });
+        all.push(Visitor { from, ..Visitor::new(basic, P::AwayBasic).of(account).login(login) });
+        let bearer = world.token(login, &scopes(account, ALL)).await;
+        all.push(Visitor { from, ..Visitor::new(token, P::AwayBearer).of(account).token(&bearer) });
         // From where it may come it is like any other.
         let from = Some("192.0.2.77");
-        all.push(Visitor { from, ..Visitor::new("credential from an allowed address", P::DeleteBasic).login(login) });
+        let title = "credential from an allowed address";
+        all.push(Visitor { from, ..Visitor::new(title, P::DeleteBasic).of(account).login(login) });
         let title = "token from an allowed address";
-        all.push(Visitor { from, ..Visitor::new(title, P::DeleteToken).token(&bearer) });
+        all.push(Visitor { from, ..Visitor::new(title, P::DeleteToken).of(account).token(&bearer) });
     }
 }
 
@@ -282,6 +308,14 @@ async fn wrong(world: &World, all: &mut Vec<Visitor>) {
     ] {
         all.push(Visitor::new(title, Principal::WrongBasic).header("Authorization", value));
     }
+    let token = world.token(&one, &scopes(ACME, ALL)).await;
+    for (title, user) in [("token as a password", &*one.user), ("token as a password of its own user name", "<token>")]
+    {
+        all.push(Visitor::new(title, Principal::WrongBasic).basic(user, &token));
+    }
+    // A form would take it as a refresh token, which is another way to log in; as a Bearer it is none.
+    let password = Visitor::new("password as a Bearer", Principal::ForgedBearer);
+    all.push(password.header("Authorization", bearer(&one.secret)));
     let twice = Visitor::new("two Authorization headers", Principal::WrongBasic);
     all.push(twice.header("Authorization", one.basic()).header("Authorization", two.basic()));
 }
@@ -310,6 +344,13 @@ async fn dead(world: &World, all: &mut Vec<Visitor>) {
     let title = "credential of a suspended account";
     all.push(Visitor::new(title, DeadBasic).of(HALTED).login(&halted).told("account halted is suspended"));
     all.push(Visitor::new("token of a suspended account", DeadBearer).of(HALTED).token(&of_halted));
+
+    world.create(GONE).await;
+    let left = world.mint(GONE, &request).await;
+    let of_left = world.token(&left, &scopes(GONE, ALL)).await;
+    world.delete(GONE).await;
+    all.push(Visitor::new("credential of a deleted account", DeadBasic).of(GONE).login(&left));
+    all.push(Visitor::new("token of a deleted account", DeadBearer).of(GONE).token(&of_left));
 
     let former = world.mint(PHOENIX, &request).await;
     let of_former = world.token(&former, &scopes(PHOENIX, ALL)).await;

@@ -41,9 +41,13 @@ pub(super) const FROZEN: &str = "frozen";
 pub(super) const HALTED: &str = "halted";
 /// Deleted and made again.
 pub(super) const PHOENIX: &str = "phoenix";
+/// Its policy admits few addresses.
+pub(super) const WALLED: &str = "walled";
+/// Deleted, and nobody made it again.
+pub(super) const GONE: &str = "gone";
 
 /// Accounts that exist from the beginning.
-const ACCOUNTS: [&str; 6] = [ACME, BETA, LATE, FROZEN, HALTED, PHOENIX];
+const ACCOUNTS: [&str; 7] = [ACME, BETA, LATE, FROZEN, HALTED, PHOENIX, WALLED];
 /// The private repository, in every account.
 pub(super) const PRIVATE: &str = "web/api";
 /// The public one.

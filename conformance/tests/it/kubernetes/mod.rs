@@ -2,6 +2,7 @@
 
 pub(crate) mod chart;
 mod pull;
+pub(crate) mod renewal;
 
 use conformance::{AccountUnderTest, Harness, fixture, push};
 

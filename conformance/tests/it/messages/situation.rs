@@ -125,6 +125,7 @@ impl World {
         add("read-only server", &self.frozen.host(), hello, TAG, Some(&still), &[Push, Delete]);
         let asleep_key = self.main.account("asleep").await.push().await;
         self.main.hythe(&["account", "set", "asleep", "--state", "suspended"]).await;
+        self.main.heard().await;
         add("suspended account", &main, "asleep/hello", TAG, Some(&asleep_key), &[Login, Pull, Push]);
         add(THROTTLED, &main, hello, TAG, Some(&push.with_wrong_password()), &[Pull]);
         all

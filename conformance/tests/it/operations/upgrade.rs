@@ -115,6 +115,7 @@ async fn a_store_of_the_release_before_is_pulled_pushed_to_and_administered_with
     assert_eq!(accounts["items"][0]["name"], "acme", "{accounts}");
     let id = secrets["push"]["id"].as_str().unwrap();
     harness.hythe(&["credential", "revoke", "acme", id]).await;
+    harness.heard().await;
     push.send(Request::get("/v2/")).await.expect(401);
     harness.hythe(&["verify"]).await.says(": 0 problems");
 }

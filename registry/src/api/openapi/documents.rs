@@ -4,7 +4,6 @@
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
     Text,
-    TextOrNull,
     Texts,
     TextsOrNull,
     OneOf(&'static [&'static str]),
@@ -12,9 +11,14 @@ pub(super) enum Shape {
     Limit,
     NumberOrNull,
     Flag,
+    FlagOrNull,
+    TextOrNull,
     Day,
     Time,
     TimeOrNull,
+    /// A set of keys, or where they are.
+    Keys,
+    TextsByName,
     Document(&'static str),
     Documents(&'static str),
 }
@@ -44,11 +48,11 @@ const ROLES: Shape = Shape::OneOf(&["owner", "publisher", "installer", "viewer"]
 const KINDS: Shape = Shape::OneOf(&["pull", "push"]);
 pub(super) const REPOSITORY_KINDS: Shape = Shape::OneOf(&["image", "chart", "artifact"]);
 const PARTIES: Shape =
-    Shape::OneOf(&["credential", "key", "operator_key", "operator", "configuration", "registry", "anonymous"]);
+    Shape::OneOf(&["credential", "key", "operator_key", "operator", "oidc", "configuration", "registry", "anonymous"]);
 const CIDRS: &str = "Networks as CIDR texts; none: from anywhere";
 
 /// The documents by name.
-pub(super) const DOCUMENTS: [(&str, &[Field]); 29] = [
+pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
     (
         "Account",
         &[
@@ -156,8 +160,13 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 29] = [
     (
         "Issuer",
         &[
-            must("type", Shape::OneOf(&["key", "operator"]), "An access key, or whoever works on the store"),
-            must("id", Shape::Text, "The key's id"),
+            must(
+                "type",
+                Shape::OneOf(&["key", "operator", "oidc"]),
+                "A key, whoever works on the store, a trust policy",
+            ),
+            must("id", Shape::Text, "The id of the key or of the trust policy"),
+            may("subject", Shape::Text, "Whose token was exchanged, as its issuer calls it"),
         ],
     ),
     (
@@ -177,6 +186,62 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 29] = [
         ],
     ),
     ("Ended", &[must("effective_by", Shape::Time, "From then on no replica honours it")]),
+    (
+        "Trust",
+        &[
+            must("id", Shape::Text, "Its id: what an exchange names"),
+            must("account", Shape::Text, "Its account"),
+            must("label", Shape::Text, "What people call it"),
+            must("issuer", Shape::Text, "Whose tokens are taken: their iss"),
+            must("audience", Shape::Text, "What their aud holds"),
+            must("jwks", Shape::Keys, "The issuer's keys, or that they are asked for"),
+            must("algorithms", Shape::Texts, "How the tokens may be signed"),
+            must("match", Shape::TextsByName, "What their claims are"),
+            must("grant", Shape::Document("TrustGrant"), "What they are good for"),
+            must("single_use", Shape::Flag, "Whether each is good once"),
+            must("created_at", Shape::Time, "When it was made"),
+            must("expires_at", Shape::TimeOrNull, "When it ends by itself"),
+        ],
+    ),
+    (
+        "TrustGrant",
+        &[
+            must("actions", Shape::Texts, "What the credentials may do"),
+            must("repositories", Shape::Texts, "Patterns that they reach"),
+            must("max_ttl_seconds", Shape::Number, "How long they live"),
+        ],
+    ),
+    (
+        "NewTrust",
+        &[
+            may("label", Shape::Text, "What people call it"),
+            must(
+                "issuer",
+                Shape::Text,
+                "The iss of the tokens, byte for byte; to be asked for its keys it has to be trusted",
+            ),
+            may("audience", Shape::TextOrNull, "What their aud has to hold; default: HOST/ACCOUNT"),
+            may("jwks", Shape::Keys, "Its keys, public halves (RFC 7517), or \"discover\"; default: discover"),
+            may("algorithms", Shape::TextsOrNull, "RS256, ES256, EdDSA; default: RS256, or what the keys are for"),
+            must(
+                "match",
+                Shape::TextsByName,
+                "Claims by name, or by JSON pointer; * stands for any characters but : and /; one at least without it",
+            ),
+            must("grant", Shape::Document("NewTrustGrant"), "What they are good for"),
+            may("single_use", Shape::FlagOrNull, "Whether each is good once; default: yes unless they only pull"),
+            may("expires_at", Shape::TimeOrNull, "When it ends by itself"),
+        ],
+    ),
+    (
+        "NewTrustGrant",
+        &[
+            must("actions", Shape::Texts, "pull, push, delete"),
+            may("repositories", Shape::TextsOrNull, "Patterns, e.g. acme/web/*; default: the whole account"),
+            may("max_ttl_seconds", Shape::NumberOrNull, "How long the credentials live; default: an hour"),
+        ],
+    ),
+    ("Trusts", &[must("items", Shape::Documents("Trust"), "Oldest first"), NEXT]),
     ("Accounts", &[must("items", Shape::Documents("Account"), "In order of their names"), NEXT]),
     ("AccessKeys", &[must("items", Shape::Documents("AccessKey"), "Oldest first"), NEXT]),
     ("Credentials", &[must("items", Shape::Documents("Credential"), "Oldest first"), NEXT]),

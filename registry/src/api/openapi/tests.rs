@@ -4,8 +4,8 @@ use std::{
 };
 
 use auth::{
-    AccountChange, Actor, Auth, Host, MintRequest, NewAccount, NewKey, Page, PolicyChange, PublicDocument, SecretName,
-    Settings,
+    AccountChange, Actor, Auth, Host, MintRequest, NewAccount, NewGrant, NewKey, NewTrust, Page, PolicyChange,
+    PublicDocument, SecretName, Settings,
 };
 use chrono::DateTime;
 use serde::{Serialize, de::DeserializeOwned};
@@ -79,6 +79,8 @@ fn the_document_names_the_fields_that_requests_may_have() {
         ("Public", accepted::<PublicDocument>()),
         ("NewKey", accepted::<NewKey>()),
         ("MintRequest", accepted::<MintRequest>()),
+        ("NewTrust", accepted::<NewTrust>()),
+        ("NewTrustGrant", accepted::<NewGrant>()),
         ("RepositoryChange", accepted::<RepositoryChange>()),
         ("RepositorySettingsChange", accepted::<SettingsChange>()),
     ];
@@ -103,7 +105,8 @@ fn agrees<T: Serialize>(name: &str, answer: &T) {
 #[tokio::test]
 async fn the_document_names_the_fields_that_answers_have() {
     let clock = Arc::new(ManualClock::at(DateTime::UNIX_EPOCH + chrono::Days::new(20_000)));
-    let auth = Auth::open(Arc::new(MemoryRecords::new(clock.clone())), clock, Settings::default()).await.unwrap();
+    let records = Arc::new(MemoryRecords::new(clock.clone()));
+    let auth = Auth::open(records.clone(), clock.clone(), Settings::default()).await.unwrap();
     let (store, name) = (Actor::Store, "acme".parse().unwrap());
     let account =
         auth.create_account(&store, &NewAccount { name: "acme".into(), display: String::new() }).await.unwrap();
@@ -113,6 +116,17 @@ async fn the_document_names_the_fields_that_answers_have() {
     let key = auth.create_key(&store, &name, &NewKey::default()).await.unwrap();
     agrees("AccessKey", &key);
     agrees("AccessKey", &auth.get_key(&store, &name, &key.id).await.unwrap());
+    let trusted = Settings { trusted_issuers: vec!["https://issuer.example".into()], ..Settings::default() };
+    let auth = Auth::open(records, clock, trusted).await.unwrap();
+    let new = NewTrust {
+        issuer: "https://issuer.example".into(),
+        conditions: [("sub".to_owned(), "robot".to_owned())].into(),
+        grant: NewGrant { actions: vec!["pull".into()], ..NewGrant::default() },
+        ..NewTrust::default()
+    };
+    let trust = auth.create_trust(&store, &name, &new, "registry.example/acme").await.unwrap();
+    agrees("Trust", &trust);
+    agrees("TrustGrant", &trust.grant);
     let request = MintRequest { kind: "push".into(), ..MintRequest::default() };
     let minted = auth.mint(&store, &name, &request).await.unwrap();
     let (id, host) = (minted.credential.id.clone(), Host::new("registry.example", false).unwrap());
