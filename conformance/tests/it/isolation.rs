@@ -11,6 +11,7 @@ mod forged;
 mod oracle;
 mod page;
 mod request;
+mod stale;
 mod visitor;
 mod world;
 

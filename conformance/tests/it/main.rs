@@ -23,6 +23,8 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod federation;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod hosts;
@@ -30,6 +32,8 @@ mod hosts;
 mod isolation;
 #[cfg(test)]
 mod kubernetes;
+#[cfg(test)]
+mod limits;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]

@@ -78,10 +78,20 @@ pub(super) struct Create {
     place: Where,
 }
 
+/// What a credential is for.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kind {
+pub(super) enum Kind {
     Pull,
     Push,
+}
+
+impl Kind {
+    pub(super) const fn action(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -189,10 +199,8 @@ async fn create(command: Create, clock: Arc<dyn Clock>) -> Result<(), Failure> {
     if command.output != Form::Secret && (command.name.is_some() || command.namespace.is_some()) {
         return Err(Failure::Usage("--name and --namespace belong to --output secret".to_owned()));
     }
-    let (kind, mut actions) = match command.kind {
-        Kind::Pull => ("pull", vec!["pull".to_owned()]),
-        Kind::Push => ("push", vec!["push".to_owned()]),
-    };
+    let kind = command.kind.action();
+    let mut actions = vec![kind.to_owned()];
     if command.delete {
         actions.push("delete".to_owned());
     }
@@ -244,7 +252,7 @@ fn requested(request: &MintRequest) -> Value {
     Value::Object(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 
-fn document<T: serde::Serialize>(value: &T) -> Result<Value, Failure> {
+pub(super) fn document<T: serde::Serialize>(value: &T) -> Result<Value, Failure> {
     serde_json::to_value(value).map_err(|error| Failure::Failed(error.to_string()))
 }
 

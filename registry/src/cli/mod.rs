@@ -29,6 +29,7 @@ mod settings;
 mod signing_key;
 mod store;
 mod tag;
+mod trust;
 mod usage;
 mod verify;
 
@@ -69,6 +70,9 @@ enum Command {
     /// Mint, list and end credentials, through a server or on the store
     #[command(subcommand)]
     Credential(credential::Credential),
+    /// Let workloads exchange their own tokens for credentials, through a server or on the store
+    #[command(subcommand)]
+    Trust(trust::Trust),
     /// List, show, change and delete repositories, through a server
     #[command(subcommand)]
     Repository(repository::Repository),
@@ -134,7 +138,8 @@ impl From<auth::Error> for Failure {
 
 /// The flag that a field of a request is on the command line: `/repositories/1` is `--repository`.
 fn flag_of(pointer: &str) -> String {
-    let field = pointer.trim_start_matches("/policy").split('/').nth(1).unwrap_or_default();
+    let field =
+        pointer.trim_start_matches("/policy").trim_start_matches("/grant").split('/').nth(1).unwrap_or_default();
     let flag = match field {
         "repositories" => "repository",
         "ttl_seconds" => "ttl",
@@ -142,6 +147,7 @@ fn flag_of(pointer: &str) -> String {
         "expires_at" => "expires",
         "actions" => "delete",
         "patterns" => "public",
+        "algorithms" => "algorithm",
         other => return format!("--{}", other.replace('_', "-")),
     };
     format!("--{flag}")
@@ -209,6 +215,7 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::OperatorKey(command) => Box::pin(operator_key::run(command, clock)).await,
             Command::SigningKey(command) => Box::pin(signing_key::run(command, clock)).await,
             Command::Credential(command) => Box::pin(credential::run(command, clock)).await,
+            Command::Trust(command) => Box::pin(trust::run(command, clock)).await,
             Command::Repository(command) => Box::pin(repository::run(command)).await,
             Command::Tag(command) => Box::pin(tag::run(command)).await,
             Command::Usage(command) => Box::pin(usage::run(command)).await,
@@ -259,8 +266,10 @@ mod tests {
 
     #[test]
     fn a_refused_field_is_named_by_its_flag() {
-        let flags = ["/repositories/0", "/ttl_seconds", "/policy/max_ttl_pull", "/label"].map(flag_of);
-        assert_eq!(flags, ["--repository", "--ttl", "--max-ttl-pull", "--label"]);
+        let flags =
+            ["/repositories/0", "/ttl_seconds", "/policy/max_ttl_pull", "/label", "/grant/repositories/1", "/match"];
+        let expected = ["--repository", "--ttl", "--max-ttl-pull", "--label", "--repository", "--match"];
+        assert_eq!(flags.map(flag_of), expected);
     }
 
     #[test]

@@ -95,6 +95,8 @@ async fn a_role_is_refused_before_its_document_is_read() {
             "key_get",
             "credential_list",
             "credential_get",
+            "trust_list",
+            "trust_get",
             "repository_list",
             "tag_list",
             "usage_get",

@@ -195,6 +195,7 @@ async fn a_refused_token_is_told_with_an_error_and_a_first_challenge_without() {
     let former = phoenix.caller(&phoenix.pull().await).with_token(&["repository:phoenix/web:pull"]).await;
     harness.hythe(&["account", "delete", "phoenix"]).await;
     harness.hythe(&["account", "create", "phoenix"]).await;
+    harness.heard().await;
     let old = account.caller(&account.mint(&["--kind", "pull", "--ttl", "60s"]).await).with_token(&scope).await;
     harness.set_clock(61);
     let garbage = Caller::bearer(harness.client(), "garbage");

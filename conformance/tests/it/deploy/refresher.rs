@@ -128,10 +128,12 @@ async fn entries_of_the_refresher_that_cannot_work_are_refused_with_their_place(
 
 #[test]
 fn the_kubelet_s_example_is_one_that_the_provider_reads() {
-    let example: Value = serde_yaml_ng::from_str(&read_text(&file("kubelet/credential-provider.yaml"))).unwrap();
-    let provider = &example["providers"][0];
-    assert_eq!(provider["name"], "hythe-credential-provider");
-    assert_eq!(provider["args"], json!(["--config=/etc/hythe/credential-provider.toml"]));
+    for name in ["kubelet/credential-provider.yaml", "kubelet/credential-provider-token.yaml"] {
+        let example: Value = serde_yaml_ng::from_str(&read_text(&file(name))).unwrap();
+        let provider = &example["providers"][0];
+        assert_eq!(provider["name"], "hythe-credential-provider");
+        assert_eq!(provider["args"], json!(["--config=/etc/hythe/credential-provider.toml"]));
+    }
     let file: toml::Table = read_text(&file("kubelet/credential-provider.toml")).parse().unwrap();
     assert_eq!(file["registry"][0]["key_file"].as_str(), Some("/etc/hythe/acme.key"));
 }

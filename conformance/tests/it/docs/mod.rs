@@ -10,6 +10,7 @@ mod quick_start;
 mod readme;
 mod renewal;
 mod security;
+mod workload_identity;
 
 use conformance::{harness::read_text, page, tools};
 

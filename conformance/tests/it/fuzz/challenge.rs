@@ -125,8 +125,9 @@ async fn a_challenge_says_what_was_asked_for_and_nothing_that_was_smuggled_in() 
     fuzz.finish(&["401, 0 scopes", "401, 1 scopes", "401, 2 scopes", "400", "404"]);
 }
 
-/// A path is taken as it was written, a parameter as it was meant.
+/// A path is taken as it was written, a parameter as it was meant, and a fragment is no part of either.
 fn asked_for(target: &str, name: &str) -> bool {
+    let target = target.split('#').next().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     path.contains(name) || url::form_urlencoded::parse(query.as_bytes()).any(|(_, value)| value == name)
 }

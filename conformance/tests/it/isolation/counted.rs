@@ -1,7 +1,13 @@
 //! A store in memory that notes which of storage's keys are touched. What `auth` keeps (`sys/`, `gen/`, `acct/`, `auth/`) is not
 //! noted: deciding about a cold credential costs reads of its records, and that is no way into a repository.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -20,6 +26,7 @@ pub(super) struct Counted {
     records: MemoryRecords,
     bytes: MemoryBytes,
     touched: Mutex<Vec<String>>,
+    blind: AtomicBool,
 }
 
 /// What `auth` and the server itself keep; the queue of work is looked at by the clockwork, and a request that writes there changes
@@ -30,7 +37,12 @@ const BESIDE: [&str; 2] = ["sys/replicas/", "audit/"];
 
 impl Counted {
     pub(super) fn new(clock: Arc<dyn storage::Clock>) -> Self {
-        Self { records: MemoryRecords::new(clock), bytes: MemoryBytes::growing(), touched: Mutex::default() }
+        Self {
+            records: MemoryRecords::new(clock),
+            bytes: MemoryBytes::growing(),
+            touched: Mutex::default(),
+            blind: AtomicBool::default(),
+        }
     }
 
     /// Storage's keys that were touched since the last call, calls of the bytes included.
@@ -48,6 +60,19 @@ impl Counted {
     /// The records, past the count: for what a test itself reads.
     pub(super) fn records(&self) -> &MemoryRecords {
         &self.records
+    }
+
+    /// Whether nothing of what rights are decided by can be read any more.
+    pub(super) fn blind(&self, blind: bool) {
+        self.blind.store(blind, Ordering::SeqCst);
+    }
+
+    fn seen(&self, key: &str) -> Result<(), Error> {
+        let of_rights = NOT_STORAGE.iter().any(|prefix| key.starts_with(prefix)) && !key.starts_with("w/");
+        if of_rights && self.blind.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("the wire is cut"));
+        }
+        Ok(())
     }
 
     fn touch(&self, key: &str) {
@@ -68,6 +93,7 @@ pub(super) struct CountedBytes(pub(super) Arc<Counted>);
 #[async_trait]
 impl Records for CountedRecords {
     async fn get(&self, key: &RecordKey) -> Result<Option<Found>, Error> {
+        self.0.seen(key.as_str())?;
         self.0.touch(key.as_str());
         self.0.records.get(key).await
     }

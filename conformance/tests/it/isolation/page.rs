@@ -50,6 +50,16 @@ fn right(access: Access) -> Option<&'static str> {
     }
 }
 
+/// What `stale` shows.
+const STALE: &str = "
+## Without the store
+
+Everybody above comes once more when no record of rights can be read and the bound is over. Who would be served gets 503 with \
+`Retry-After`, public repositories included; who is refused every day is refused still. One row differs: where the account chose \
+`on_stale = \"serve\"`, pull credentials that were known read, list, log in and get tokens to pull, each answer with a `Warning` that says how old \
+what is known has become.
+";
+
 /// What the rules have and this build has not.
 const ABSENT: &str = "
 ## Not in the table yet
@@ -59,8 +69,6 @@ These are ways to come, or states, that this build does not have; each gets its 
 - Sessions of the console, as a cookie or as a password, and the console's own pages. A cookie is sent to every end-point by «nobody» \
 above, and means nothing.
 - Account hosts: names that belong to one account.
-- A replica that has not read the log of ended rights within the bound (`on_stale`, by account): 503, or the pulls that the account chose \
-to be served.
 - File URLs (`/f/`) and published files (`/pub/`).
 ";
 
@@ -97,7 +105,7 @@ fn render(visitors: &[Visitor], api_cells: usize) -> String {
         let titles: Vec<_> = visitors.iter().filter(|v| v.principal == principal).map(|v| v.title).collect();
         let _ = writeln!(page, "| {} | {} |", principal.title(), titles.join("; "));
     }
-    page + ABSENT
+    page + STALE + ABSENT
 }
 
 #[tokio::test]

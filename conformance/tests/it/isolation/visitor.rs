@@ -39,7 +39,7 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    fn new(title: &'static str, principal: Principal) -> Self {
+    pub(super) fn new(title: &'static str, principal: Principal) -> Self {
         Self {
             title,
             principal,
@@ -64,16 +64,16 @@ impl Visitor {
         self.header("Authorization", basic(user, secret))
     }
 
-    fn login(self, login: &Login) -> Self {
+    pub(super) fn login(self, login: &Login) -> Self {
         self.basic(&login.user, &login.secret)
     }
 
-    fn token(mut self, token: &str) -> Self {
+    pub(super) fn token(mut self, token: &str) -> Self {
         self.bearer = Some(token.to_owned());
         self.header("Authorization", bearer(token))
     }
 
-    fn of(self, account: &'static str) -> Self {
+    pub(super) fn of(self, account: &'static str) -> Self {
         Self { account, ..self }
     }
 

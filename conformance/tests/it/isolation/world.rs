@@ -43,11 +43,13 @@ pub(super) const HALTED: &str = "halted";
 pub(super) const PHOENIX: &str = "phoenix";
 /// Its policy admits few addresses.
 pub(super) const WALLED: &str = "walled";
+/// Chose that its pulls go on without the store.
+pub(super) const SERVED: &str = "served";
 /// Deleted, and nobody made it again.
 pub(super) const GONE: &str = "gone";
 
 /// Accounts that exist from the beginning.
-const ACCOUNTS: [&str; 7] = [ACME, BETA, LATE, FROZEN, HALTED, PHOENIX, WALLED];
+const ACCOUNTS: [&str; 8] = [ACME, BETA, LATE, FROZEN, HALTED, PHOENIX, WALLED, SERVED];
 /// The private repository, in every account.
 pub(super) const PRIVATE: &str = "web/api";
 /// The public one.
