@@ -17,6 +17,7 @@ use storage::{
 use zeroize::Zeroizing;
 
 use crate::{
+    audit::Audit,
     cache::{Cache, Single},
     declared::Accepted,
     dossier::{Dossier, KeyDossier, OperatorDossier, Subject},
@@ -89,6 +90,7 @@ pub struct Auth {
     pub(crate) revocations: Buckets<storage::Generation>,
     pub(crate) live: Live,
     pub(crate) used: Used,
+    pub(crate) audit: Audit,
 }
 
 /// Reads a record, or writes what `make` gives if there is none. Of racing openers one writes and all read the same.
@@ -163,6 +165,7 @@ impl Auth {
             revocations: Buckets::new(settings.revocations, SUBJECTS),
             live: Live::default(),
             used: Used::default(),
+            audit: Audit::default(),
             records,
             clock,
             settings,
