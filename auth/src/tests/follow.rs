@@ -1,6 +1,13 @@
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use storage::{Clock, Generation, Time, clock::SystemClock, key, record};
+use async_trait::async_trait;
+use storage::{
+    Clock, Generation, Time,
+    backend::{Body, Entry, Found, Records, Version},
+    clock::SystemClock,
+    key::{self, PlainKey, Prefix, RecordKey},
+    record,
+};
 
 use super::*;
 use crate::revocation::{AuthLog, What};
@@ -194,4 +201,71 @@ async fn many_ends_at_once_are_written_together_and_the_first_does_not_wait() {
     assert_eq!(rev().await, before + 2);
     let log = record::read::<AuthLog>(&*world.records, &key::authlog()).await.unwrap().unwrap();
     assert_eq!(log.value.seq(), 10);
+}
+
+/// A store that takes its time to answer what it found.
+#[derive(Debug)]
+struct Slow {
+    records: Arc<MemoryRecords>,
+    clock: Arc<ManualClock>,
+    seconds: AtomicU64,
+}
+
+#[async_trait]
+impl Records for Slow {
+    async fn get(&self, key: &RecordKey) -> Result<Option<Found>, storage::Error> {
+        let found = self.records.get(key).await;
+        self.clock.advance(Duration::from_secs(self.seconds.load(Ordering::Relaxed)));
+        found
+    }
+
+    async fn create(&self, key: &RecordKey, body: &Body) -> Result<Version, storage::Error> {
+        self.records.create(key, body).await
+    }
+
+    async fn update(&self, key: &RecordKey, version: &Version, body: &Body) -> Result<Version, storage::Error> {
+        self.records.update(key, version, body).await
+    }
+
+    async fn remove(&self, key: &RecordKey, version: &Version) -> Result<(), storage::Error> {
+        self.records.remove(key, version).await
+    }
+
+    async fn get_plain(&self, key: &PlainKey) -> Result<Option<Found>, storage::Error> {
+        self.records.get_plain(key).await
+    }
+
+    async fn put(&self, key: &PlainKey, body: bytes::Bytes) -> Result<(), storage::Error> {
+        self.records.put(key, body).await
+    }
+
+    async fn delete(&self, key: &PlainKey) -> Result<(), storage::Error> {
+        self.records.delete(key).await
+    }
+
+    async fn page(&self, prefix: &Prefix, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, storage::Error> {
+        self.records.page(prefix, after, limit).await
+    }
+
+    async fn health(&self) -> Result<(), storage::Error> {
+        self.records.health().await
+    }
+}
+
+/// Who slows the store gains no time: a decision is made by what is known when it is made, not when it was begun.
+#[tokio::test]
+async fn a_record_that_was_read_for_longer_than_the_bound_decides_nothing() {
+    let world = World::new().await;
+    let (_, owner) = world.owner("acme").await;
+    let minted = world.mint(&owner, "acme", pull()).await;
+    let slow =
+        Arc::new(Slow { records: world.records.clone(), clock: world.clock.clone(), seconds: AtomicU64::new(0) });
+    let other = Auth::open(slow.clone(), world.clock.clone(), settings()).await.unwrap();
+    let (user, secret) = (minted.credential.username.as_str(), minted.secret.reveal());
+    let ask = async || other.authenticate(Presented::Basic { user, secret }, HERE, None).await;
+    slow.seconds.store(5, Ordering::Relaxed);
+    assert!(matches!(ask().await, Err(Refusal::Stale)));
+    slow.seconds.store(1, Ordering::Relaxed);
+    world.pass(1);
+    assert!(ask().await.is_ok());
 }

@@ -54,8 +54,17 @@ const LOOKS: usize = 1200;
 /// The programs, in the order of their starts.
 const PROGRAMS: [&str; 4] = ["etcd", "containerd", "kube-apiserver", "kubelet"];
 
-/// How many tests may have a registry that the kubelet's provider is asked for.
-const REGISTRIES: usize = 4;
+/// How many tests may have a registry that the kubelet's provider is asked for, of each kind.
+const REGISTRIES: usize = 2;
+
+/// How the kubelet's provider comes by a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provided {
+    /// By a key of the node's.
+    ByKey,
+    /// By the token of the pod's service account, for the audience `registry.example`.
+    ByToken,
+}
 
 /// An API server, its store and its one node.
 #[derive(Debug)]
@@ -64,7 +73,7 @@ pub struct Cluster {
     ports: Ports,
     token: String,
     /// Where registries may be started for whose images the kubelet asks its provider: it wants to know their ports.
-    registries: Mutex<Vec<SocketAddr>>,
+    registries: Mutex<Vec<(Provided, SocketAddr)>>,
     /// The keeper; the cluster ends when its input is closed.
     keeper: Mutex<Child>,
 }
@@ -94,7 +103,12 @@ impl Cluster {
         let cluster = Self {
             token: hex::encode(rand::random::<[u8; 16]>()),
             keeper: Mutex::new(keep(&dir, &group)),
-            registries: Mutex::new((0..REGISTRIES).map(|_| free_address()).collect()),
+            registries: Mutex::new(
+                [Provided::ByKey, Provided::ByToken]
+                    .iter()
+                    .flat_map(|by| std::array::from_fn::<_, REGISTRIES, _>(|_| (*by, free_address())))
+                    .collect(),
+            ),
             dir,
             ports,
         };
@@ -125,20 +139,42 @@ impl Cluster {
         let made = Authority::new(&own, Arc::new(SystemClock::new())).keep();
         made.unwrap_or_else(|error| panic!("{error}"));
         self.kubeconfig("default", "kubeconfig");
-        let example = read_text(&tools::file("../deploy/kubelet/credential-provider.yaml"));
-        write("credential-provider.yaml", &node::credential_provider(&example, &self.dir, &self.registries.lock()));
-        write("credential-provider.toml", "");
+        self.write_providers();
+    }
+
+    /// The two examples of `deploy/kubelet`, each for its registries.
+    fn write_providers(&self) {
         make_dir(&self.dir.join("providers"));
-        let provider = self.dir.join("providers/hythe-credential-provider");
-        std::os::unix::fs::symlink(binary(), provider).unwrap_or_else(|error| panic!("{error}"));
+        let providers = [Provided::ByKey, Provided::ByToken].map(|by| {
+            let (example, name) = match by {
+                Provided::ByKey => ("credential-provider.yaml", "hythe-credential-provider"),
+                Provided::ByToken => ("credential-provider-token.yaml", "hythe-credential-provider-token"),
+            };
+            let link = self.dir.join("providers").join(name);
+            std::os::unix::fs::symlink(binary(), link).unwrap_or_else(|error| panic!("{error}"));
+            let example = read_text(&tools::file("../deploy/kubelet").join(example));
+            let registries: Vec<_> =
+                self.registries.lock().iter().filter(|(of, _)| *of == by).map(|(_, address)| *address).collect();
+            node::credential_provider(&example, name, &self.dir, &registries)
+        });
+        let config = json!({
+            "apiVersion": "kubelet.config.k8s.io/v1",
+            "kind": "CredentialProviderConfig",
+            "providers": providers,
+        });
+        write_file(&self.dir.join("credential-provider.json"), config.to_string().as_bytes());
+        write_file(&self.dir.join("credential-provider.toml"), b"");
     }
 
     /// An address for a registry ([`Harness::at`](crate::Harness::at)) for whose images the kubelet asks its provider.
     ///
     /// # Panics
     /// When other tests have them all.
-    pub fn registry(&self) -> SocketAddr {
-        self.registries.lock().pop().unwrap_or_else(|| panic!("raise REGISTRIES: {REGISTRIES} are too few"))
+    pub fn registry(&self, by: Provided) -> SocketAddr {
+        let mut registries = self.registries.lock();
+        let found = registries.iter().position(|(of, _)| *of == by);
+        let found = found.unwrap_or_else(|| panic!("raise REGISTRIES: {REGISTRIES} are too few"));
+        registries.remove(found).1
     }
 
     /// Tells the node's credential provider of a registry: lines of its file, which may be added to while the node runs.

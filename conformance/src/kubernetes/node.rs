@@ -107,7 +107,7 @@ pub(super) fn kubelet(program: &Path, dir: &Path) -> String {
         "{program:?} --config kubelet.json --kubeconfig kubeconfig --root-dir {root:?} --cert-dir {:?} \
          --hostname-override {NODE} --image-credential-provider-config {:?} --image-credential-provider-bin-dir {:?}",
         root.join("pki"),
-        dir.join("credential-provider.yaml"),
+        dir.join("credential-provider.json"),
         dir.join("providers"),
     )
 }
@@ -138,13 +138,19 @@ pub(super) fn kubelet_config(dir: &Path, group: &str, ports: Ports) -> Value {
     })
 }
 
-/// The example of `deploy/kubelet` for these registries, with the provider's file in the cluster's folder.
-pub(super) fn credential_provider(example: &str, dir: &Path, registries: &[SocketAddr]) -> String {
-    let file = dir.join("credential-provider.toml");
-    let images: Vec<_> = registries.iter().map(|address| format!("- {address}")).collect();
-    example
-        .replace("/etc/hythe/credential-provider.toml", &file.display().to_string())
-        .replace("- registry.example", &images.join("\n      "))
+/// An example of `deploy/kubelet` for these registries, with the provider under a name of its own, because a kubelet wants each
+/// once, and with its file in the cluster's folder.
+pub(super) fn credential_provider(example: &str, name: &str, dir: &Path, registries: &[SocketAddr]) -> Value {
+    let mut config: Value = serde_yaml_ng::from_str(example).unwrap_or_default();
+    let mut provider = config.pointer_mut("/providers/0").map(Value::take).unwrap_or_default();
+    if let Some(fields) = provider.as_object_mut() {
+        fields.insert("name".to_owned(), name.into());
+        let images: Vec<_> = registries.iter().map(ToString::to_string).collect();
+        fields.insert("matchImages".to_owned(), images.into());
+        let file = format!("--config={}", dir.join("credential-provider.toml").display());
+        fields.insert("args".to_owned(), vec![file].into());
+    }
+    provider
 }
 
 /// A way in for kubectl, helm, the kubelet and what else has a user of its own, in this namespace.

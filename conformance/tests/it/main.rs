@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod clients;
@@ -21,6 +23,8 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod federation;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod hosts;
@@ -28,6 +32,8 @@ mod hosts;
 mod isolation;
 #[cfg(test)]
 mod kubernetes;
+#[cfg(test)]
+mod limits;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]

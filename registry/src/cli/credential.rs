@@ -30,7 +30,7 @@ pub(super) enum Credential {
 
 /// Where the command works.
 #[derive(Debug, Args)]
-struct Where {
+pub(super) struct Where {
     // Its help is no doc comment: those are Markdown, in which names of variables would show their backticks.
     #[arg(long, value_name = "URL", help = URL_HELP)]
     url: Option<PublicUrl>,
@@ -78,10 +78,20 @@ pub(super) struct Create {
     place: Where,
 }
 
+/// What a credential is for.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kind {
+pub(super) enum Kind {
     Pull,
     Push,
+}
+
+impl Kind {
+    pub(super) const fn action(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -117,13 +127,13 @@ pub(super) struct Revoke {
 }
 
 /// A server, or the store.
-enum Place {
+pub(super) enum Place {
     Server(Remote),
     Store(Box<OnStore>),
 }
 
 impl Where {
-    async fn open(self, clock: Arc<dyn Clock>) -> Result<Place, Failure> {
+    pub(super) async fn open(self, clock: Arc<dyn Clock>) -> Result<Place, Failure> {
         let flagged = self.settings.has("data") || self.settings.has("store");
         let config = self.settings.load()?;
         let named = |e: &config::Effective| ["data", "store"].contains(&e.key) && e.origin != Origin::Default;
@@ -189,10 +199,8 @@ async fn create(command: Create, clock: Arc<dyn Clock>) -> Result<(), Failure> {
     if command.output != Form::Secret && (command.name.is_some() || command.namespace.is_some()) {
         return Err(Failure::Usage("--name and --namespace belong to --output secret".to_owned()));
     }
-    let (kind, mut actions) = match command.kind {
-        Kind::Pull => ("pull", vec!["pull".to_owned()]),
-        Kind::Push => ("push", vec!["push".to_owned()]),
-    };
+    let kind = command.kind.action();
+    let mut actions = vec![kind.to_owned()];
     if command.delete {
         actions.push("delete".to_owned());
     }
@@ -244,7 +252,7 @@ fn requested(request: &MintRequest) -> Value {
     Value::Object(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 
-fn document<T: serde::Serialize>(value: &T) -> Result<Value, Failure> {
+pub(super) fn document<T: serde::Serialize>(value: &T) -> Result<Value, Failure> {
     serde_json::to_value(value).map_err(|error| Failure::Failed(error.to_string()))
 }
 

@@ -6,6 +6,7 @@
 //! The same program called by another name speaks another's protocol: that of docker's credential helpers, or of a kubelet's.
 
 mod account;
+mod audit;
 mod config;
 mod credential;
 mod credential_helper;
@@ -28,6 +29,7 @@ mod settings;
 mod signing_key;
 mod store;
 mod tag;
+mod trust;
 mod usage;
 mod verify;
 
@@ -68,6 +70,9 @@ enum Command {
     /// Mint, list and end credentials, through a server or on the store
     #[command(subcommand)]
     Credential(credential::Credential),
+    /// Let workloads exchange their own tokens for credentials, through a server or on the store
+    #[command(subcommand)]
+    Trust(trust::Trust),
     /// List, show, change and delete repositories, through a server
     #[command(subcommand)]
     Repository(repository::Repository),
@@ -76,6 +81,9 @@ enum Command {
     Tag(tag::Tag),
     /// Count what an account keeps, or every account, through a server
     Usage(usage::Usage),
+    /// Follow, export and verify what was done, through a server or on the store
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Hash everything that is kept again, and report what is not as it was acknowledged
     Verify(verify::Verify),
     /// Keep pull Secrets of a Kubernetes cluster fresh, from access keys
@@ -130,7 +138,8 @@ impl From<auth::Error> for Failure {
 
 /// The flag that a field of a request is on the command line: `/repositories/1` is `--repository`.
 fn flag_of(pointer: &str) -> String {
-    let field = pointer.trim_start_matches("/policy").split('/').nth(1).unwrap_or_default();
+    let field =
+        pointer.trim_start_matches("/policy").trim_start_matches("/grant").split('/').nth(1).unwrap_or_default();
     let flag = match field {
         "repositories" => "repository",
         "ttl_seconds" => "ttl",
@@ -138,6 +147,7 @@ fn flag_of(pointer: &str) -> String {
         "expires_at" => "expires",
         "actions" => "delete",
         "patterns" => "public",
+        "algorithms" => "algorithm",
         other => return format!("--{}", other.replace('_', "-")),
     };
     format!("--{flag}")
@@ -205,9 +215,11 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::OperatorKey(command) => Box::pin(operator_key::run(command, clock)).await,
             Command::SigningKey(command) => Box::pin(signing_key::run(command, clock)).await,
             Command::Credential(command) => Box::pin(credential::run(command, clock)).await,
+            Command::Trust(command) => Box::pin(trust::run(command, clock)).await,
             Command::Repository(command) => Box::pin(repository::run(command)).await,
             Command::Tag(command) => Box::pin(tag::run(command)).await,
             Command::Usage(command) => Box::pin(usage::run(command)).await,
+            Command::Audit(command) => Box::pin(audit::run(command, clock)).await,
             Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
             Command::SecretRefresher(command) => Box::pin(secret_refresher::run(command, clock)).await,
             Command::Config(command) => Box::pin(config::run(command, clock)).await,
@@ -254,8 +266,10 @@ mod tests {
 
     #[test]
     fn a_refused_field_is_named_by_its_flag() {
-        let flags = ["/repositories/0", "/ttl_seconds", "/policy/max_ttl_pull", "/label"].map(flag_of);
-        assert_eq!(flags, ["--repository", "--ttl", "--max-ttl-pull", "--label"]);
+        let flags =
+            ["/repositories/0", "/ttl_seconds", "/policy/max_ttl_pull", "/label", "/grant/repositories/1", "/match"];
+        let expected = ["--repository", "--ttl", "--max-ttl-pull", "--label", "--repository", "--match"];
+        assert_eq!(flags.map(flag_of), expected);
     }
 
     #[test]

@@ -77,6 +77,7 @@ impl Registry {
         self.through(PUSH, 60, push).await;
         self.through(PULL, 120, pull().await).await;
         self.harness.hythe(&["signing-key", "rotate", "--now"]).await;
+        self.harness.heard().await;
         pull().await.ok().await;
     }
 }

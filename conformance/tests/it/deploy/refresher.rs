@@ -107,8 +107,8 @@ async fn the_refresher_s_pod_is_locked_in_and_finds_its_keys() {
         pod["volumes"].as_array().unwrap().iter().find(|volume| &volume["name"] == name).unwrap().clone()
     };
     let key = mounted("/etc/hythe/keys/acme-key");
-    // A file that others than the pod's group can read would be refused.
-    assert_eq!((&key["secret"]["secretName"], &key["secret"]["defaultMode"]), (&json!("acme-key"), &json!(0o440)));
+    // A file that others than the pod's group can read would be refused. Kubernetes reads the number as YAML 1.1 does.
+    assert_eq!((&key["secret"]["secretName"], &key["secret"]["defaultMode"]), (&json!("acme-key"), &json!("0440")));
     assert_eq!(mounted("/etc/hythe/ca")["configMap"]["name"], "authority");
 }
 
@@ -128,10 +128,12 @@ async fn entries_of_the_refresher_that_cannot_work_are_refused_with_their_place(
 
 #[test]
 fn the_kubelet_s_example_is_one_that_the_provider_reads() {
-    let example: Value = serde_yaml_ng::from_str(&read_text(&file("kubelet/credential-provider.yaml"))).unwrap();
-    let provider = &example["providers"][0];
-    assert_eq!(provider["name"], "hythe-credential-provider");
-    assert_eq!(provider["args"], json!(["--config=/etc/hythe/credential-provider.toml"]));
+    for name in ["kubelet/credential-provider.yaml", "kubelet/credential-provider-token.yaml"] {
+        let example: Value = serde_yaml_ng::from_str(&read_text(&file(name))).unwrap();
+        let provider = &example["providers"][0];
+        assert_eq!(provider["name"], "hythe-credential-provider");
+        assert_eq!(provider["args"], json!(["--config=/etc/hythe/credential-provider.toml"]));
+    }
     let file: toml::Table = read_text(&file("kubelet/credential-provider.toml")).parse().unwrap();
     assert_eq!(file["registry"][0]["key_file"].as_str(), Some("/etc/hythe/acme.key"));
 }

@@ -38,6 +38,7 @@ async fn keys_live_and_end_as_the_page_says() {
     page.run(ends).await;
     assert_eq!(pings(read(&page, "after.json")).await, 401);
     page.run(kills).await;
+    harness.heard().await;
     assert_eq!(pings(read(&page, "from-api.json")).await, 401);
     page.fails(dead).await.says("this credential was revoked at");
     for n in dead + 1..=page.len() {

@@ -1,6 +1,7 @@
 //! The commands of the documentation, run as they stand: one module a page, named after it.
 
 mod api;
+mod audit;
 mod from_elsewhere;
 mod keys_and_secrets;
 mod kubernetes;
@@ -9,6 +10,7 @@ mod quick_start;
 mod readme;
 mod renewal;
 mod security;
+mod workload_identity;
 
 use conformance::{harness::read_text, page, tools};
 

@@ -9,10 +9,10 @@ use std::{
 };
 
 use conformance::{
-    Harness, Request,
+    Actor, Harness, Request,
     client::Client,
     harness::{binary, free_address, log_file, read_text, until, write_file},
-    kubernetes::{Cluster, Namespace},
+    kubernetes::{Cluster, Namespace, Provided},
     tools::{self, Run},
 };
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ async fn spaces(cluster: &'static Cluster, names: [&str; 3]) -> Vec<Namespace> {
 #[tokio::test]
 async fn pods_of_three_namespaces_pull_without_a_gap_through_the_credential_provider() {
     let cluster = Cluster::shared().await;
-    let harness = Harness::at(cluster.registry()).await;
+    let harness = Harness::at(cluster.registry(Provided::ByKey)).await;
     push_program(&harness.account("acme").await, "web/api").await;
     let key = installer_key(&harness, "node").await;
     cluster.provide(&format!(
@@ -89,6 +89,62 @@ async fn pods_of_three_namespaces_pull_without_a_gap_through_the_credential_prov
     let turns = turns();
     assert!((turns / 12 * 2 - 1..=turns).contains(&minted.len()), "{pulled} pods, {} credentials", minted.len());
     println!("{pulled} pods pulled through {} credentials of {LIFE}", minted.len());
+}
+
+#[tokio::test]
+async fn a_pod_pulls_with_its_service_account_s_own_identity_until_that_is_no_longer_trusted() {
+    let cluster = Cluster::shared().await;
+    let harness = Harness::at(cluster.registry(Provided::ByToken)).await;
+    let acme = harness.account("acme").await;
+    push_program(&acme, "web/api").await;
+    let (space, image) = (cluster.namespace("identity").await, format!("{}/acme/web/api:1", harness.host()));
+    cluster.provide(&format!("[[registry]]\nurl = 'http://{}'\naccount = 'acme'\n", harness.host()));
+
+    let raw = async |path: &str| -> Value {
+        serde_json::from_str(&cluster.kubectl().args(["get", "--raw", path]).ok().await.stdout).unwrap()
+    };
+    let owner = acme.actor(Actor::AccessKey).await;
+    let policy = json!({
+        "label": "cluster",
+        "issuer": raw("/.well-known/openid-configuration").await["issuer"],
+        "audience": "registry.example",
+        "jwks": raw("/openid/v1/jwks").await,
+        "match": {"sub": format!("system:serviceaccount:{}:default", space.name())},
+        "grant": {"actions": ["pull"], "repositories": ["acme/web/*"], "max_ttl_seconds": 60},
+    });
+    let made = Request::post("/api/v1/accounts/acme/trusts").header("content-type", "application/json");
+    let made = owner.send(made.body(policy.to_string())).await.expect(201);
+    let trust = made.json()["id"].as_str().unwrap().to_owned();
+
+    let annotated = ["hythe.io/account=acme".to_owned(), format!("hythe.io/trust={trust}")];
+    space.kubectl().args(["annotate", "serviceaccount", "default"]).args(&annotated).ok().await;
+    space.pod("trusted", &image, &[]).await;
+    space.ran("trusted").await;
+
+    // Another service account that names the policy is not the one it trusts.
+    let other = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "other", "annotations": {"hythe.io/account": "acme", "hythe.io/trust": trust}},
+    });
+    space.apply(&other.to_string()).await;
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stranger"},
+        "spec": {
+            "serviceAccountName": "other", "automountServiceAccountToken": false, "restartPolicy": "Never",
+            "containers": [{"name": "main", "image": image, "imagePullPolicy": "Always"}],
+        },
+    });
+    space.apply(&pod.to_string()).await;
+    let refused = space.refusal("stranger").await;
+    assert!(refused.contains("no user name and password were sent"), "{refused}");
+
+    // The end of the policy is the end of what the kubelet still holds.
+    let read = owner.send(Request::get(format!("/api/v1/accounts/acme/trusts/{trust}"))).await.expect(200);
+    let delete = Request::delete(format!("/api/v1/accounts/acme/trusts/{trust}"));
+    let ended = owner.send(delete.header("if-match", read.header("etag"))).await;
+    assert!(ended.status.is_success(), "{} {}", ended.status, ended.text());
+    space.pod("late", &image, &[]).await;
+    space.refusal("late").await;
 }
 
 /// `hythe-credential-provider` as a kubelet runs it.
