@@ -1,6 +1,8 @@
 //! A gate between clients and a server: it stops what clients send at a request of one kind, so that a test can do something
 //! exactly there.
 
+#![expect(clippy::panic, reason = "a gate that cannot be built ends the test with the reason")]
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -11,14 +13,15 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
     sync::{Notify, watch},
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
 };
 
 /// Forwards connections until it is dropped.
 #[derive(Debug)]
 pub struct Gate {
     shared: Arc<Shared>,
-    accepting: AbortHandle,
+    // Ends with the gate.
+    _accepting: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -57,7 +60,8 @@ impl Gate {
         let shared =
             Arc::new(Shared { wanted: Mutex::default(), reached: Notify::new(), open: watch::Sender::new(true) });
         let all = Arc::clone(&shared);
-        let accepting = tokio::spawn(async move {
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let shared = Arc::clone(&all);
@@ -72,7 +76,7 @@ impl Gate {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { shared, accepting: accepting.abort_handle() }
+        Self { shared, _accepting: accepting }
     }
 
     /// Stops everything that clients send from the next request on whose method is this and whose path contains `part`, does
@@ -86,12 +90,6 @@ impl Gate {
         assert!(reached.is_ok(), "nobody asks {method} …{part}…");
         meanwhile.await;
         self.shared.open.send_replace(true);
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 
