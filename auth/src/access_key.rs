@@ -6,6 +6,7 @@ use storage::{AccountName, Time, key, record};
 
 use crate::{
     account::{SHORTEST, check_text},
+    audit::{Entry, Happened},
     error::{Error, Invalid},
     id::Id,
     installation::Auth,
@@ -262,6 +263,7 @@ impl Auth {
         };
         let written = record::create(&*self.records, &key::access_key(&account, id.as_str()), fresh).await?;
         tracing::info!(event = "key.create", account = %name, key = %id, role = new.role.as_str(), actor = actor.label(), "access key was made");
+        self.record(Entry::new(Happened::KeyCreate, actor).of(&account).target(id.as_str())).await?;
         Ok(AccessKeyDocument::new(id, written.value, Some(Shown::new(secret.reveal()))))
     }
 
@@ -318,8 +320,9 @@ impl Auth {
         .await?
         .ok_or(NO_KEY)?;
         let effective_by = self.log_end(account.generation(), What::Subject(id.clone())).await?;
-        let event = if state == KeyState::Revoked { "key.revoke" } else { "key.retire" };
-        tracing::info!(event, account = %name, key = %id, actor = actor.label(), "access key was ended");
+        let happened = if state == KeyState::Revoked { Happened::KeyRevoke } else { Happened::KeyRetire };
+        tracing::info!(event = happened.as_str(), account = %name, key = %id, actor = actor.label(), "access key was ended");
+        self.record(Entry::new(happened, actor).of(&account).target(id.as_str())).await?;
         Ok(Ended { effective_by })
     }
 }

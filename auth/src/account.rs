@@ -11,6 +11,7 @@ use storage::{
 };
 
 use crate::{
+    audit::Happened,
     error::{Error, Invalid},
     installation::Auth,
     network::Networks,
@@ -59,6 +60,9 @@ pub struct Policy {
     /// Networks its clients come from; empty: any.
     #[serde(default, skip_serializing_if = "Networks::is_empty")]
     pub ip_allow: Networks,
+    /// Whole days that its audit is kept; 400 where it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_days: Option<u32>,
 }
 
 const DAY: u64 = 86_400;
@@ -192,11 +196,17 @@ pub struct PolicyChange {
     pub max_ttl_push: Option<Option<u64>>,
     /// CIDR texts; an empty list lifts the restriction.
     pub ip_allow: Option<Vec<String>>,
+    /// Whole days; `Some(None)` returns to the default. The operator's alone.
+    #[serde(default, deserialize_with = "given")]
+    pub audit_days: Option<Option<u32>>,
 }
+
+/// Days that an audit may be kept.
+const AUDIT_DAYS: std::ops::RangeInclusive<u32> = 1..=3650;
 
 /// Tells a field that is `null` from one that is absent.
 #[expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -288,6 +298,7 @@ impl Auth {
         match written {
             Ok(document) => {
                 tracing::info!(event = "account.create", account = %name, actor = actor.label(), "account was made");
+                self.record_account(Happened::AccountCreate, actor, &document.value.account()).await?;
                 Ok(document.into())
             }
             Err(storage::Error::Conflict) => Err(Error::Taken { name }),
@@ -324,9 +335,11 @@ impl Auth {
             return Err(Refusal::Denied(Reason::Role(key.role)).into());
         }
         let ip_allow = check_change(change)?;
+        let mut state = AccountState::Active;
         let document = self
             .swap_account(name, if_match, |record| {
                 let before = record.policy.clone();
+                state = record.state;
                 apply(record, change, ip_allow.as_ref());
                 if owner.is_none() { Ok(()) } else { only_lowers(&before, &record.policy) }
             })
@@ -337,6 +350,8 @@ impl Auth {
             self.log_end(&document.value.generation, What::Everything).await?;
         }
         tracing::info!(event = "account.change", account = %name, actor = actor.label(), "account was changed");
+        let happened = Happened::changing(state, document.value.state);
+        self.record_account(happened, actor, &document.value.account()).await?;
         Ok(document.into())
     }
 
@@ -392,6 +407,7 @@ impl Auth {
         self.unlist_public(&document.value.account()).await?;
         let effective_by = self.log_end(&generation, What::Everything).await?;
         tracing::info!(event = "account.delete", account = %name, actor = actor.label(), "account was deleted");
+        self.record_account(Happened::AccountDelete, actor, &document.value.account()).await?;
         Ok(Ended { effective_by })
     }
 }
@@ -410,6 +426,9 @@ fn check_change(change: &AccountChange) -> Result<Option<Networks>, Error> {
             invalid.push(Invalid::new(field, "60 seconds to 90 days"));
         }
     }
+    if change.policy.audit_days.flatten().is_some_and(|days| !AUDIT_DAYS.contains(&days)) {
+        invalid.push(Invalid::new("/policy/audit_days", "1 to 3650 days"));
+    }
     let networks = change.policy.ip_allow.as_deref().map(Networks::parse).transpose();
     let networks = networks.map_err(|(i, rule)| invalid.push(Invalid::new(format!("/policy/ip_allow/{i}"), rule)));
     match networks {
@@ -426,6 +445,7 @@ fn apply(record: &mut AccountRecord, change: &AccountChange, ip_allow: Option<&N
     record.on_stale = change.on_stale.unwrap_or(record.on_stale);
     record.policy.max_ttl_pull = change.policy.max_ttl_pull.unwrap_or(record.policy.max_ttl_pull);
     record.policy.max_ttl_push = change.policy.max_ttl_push.unwrap_or(record.policy.max_ttl_push);
+    record.policy.audit_days = change.policy.audit_days.unwrap_or(record.policy.audit_days);
     if let Some(ip_allow) = ip_allow {
         record.policy.ip_allow = ip_allow.clone();
     }
@@ -442,9 +462,12 @@ fn only_lowers(before: &Policy, after: &Policy) -> Result<(), Error> {
     if !after.ip_allow.within(&before.ip_allow) {
         raised.insert("/policy/ip_allow");
     }
-    let raised: Vec<_> = raised
+    let mut raised: Vec<_> = raised
         .into_iter()
         .map(|field| Invalid::new(field, "an owner only lowers this; the operator raises it"))
         .collect();
+    if after.audit_days != before.audit_days {
+        raised.push(Invalid::new("/policy/audit_days", "the operator's alone: shortening it erases what was done"));
+    }
     if raised.is_empty() { Ok(()) } else { Err(Error::Invalid(raised)) }
 }

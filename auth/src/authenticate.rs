@@ -8,6 +8,7 @@ use storage::{AccountName, Generation, RepositoryName, Time, key};
 use crate::{
     access_key::KeyState,
     account::AccountState,
+    audit::Party,
     decide::{Action, logs_in},
     dossier::{Dossier, KeyDossier},
     error::Error,
@@ -15,7 +16,7 @@ use crate::{
     id::Id,
     installation::Auth,
     limit::Neighbourhood,
-    principal::{Actor, Holder, KeyHolder, Presented, Principal, Public, View},
+    principal::{Actor, Holder, KeyHolder, Presented, Principal, Public, View, user_name},
     refusal::{Reason, Refusal},
     secret::{Kind, Secret},
     token::{Subject, UPLOAD_GRACE},
@@ -237,7 +238,10 @@ impl Auth {
     pub(crate) fn failed(&self, from: IpAddr) -> Refusal {
         match self.failures.take(Neighbourhood::from(from), self.clock.elapsed()) {
             Ok(()) => Refusal::Unauthenticated(None),
-            Err(wait) => Refusal::Throttled(wait),
+            Err(wait) => {
+                self.audit.throttled.refused(from, self.clock.elapsed());
+                Refusal::Throttled(wait)
+            }
         }
     }
 
@@ -267,6 +271,8 @@ impl Auth {
             && parent.as_ref().is_none_or(|parent| parent.ip_allow.admits(from));
         if !admitted {
             tracing::info!(event = "ip.deny", account = %account.name, credential = %dossier.id, "address not allowed");
+            let user = user_name(&account.name, credential.kind, &dossier.id);
+            self.note_address(Some(&account.account()), Party::credential(&dossier.id, user));
             return Err(Dead::Address);
         }
         let expired_at = (credential.expires <= now).then_some(credential.expires);
@@ -333,6 +339,7 @@ impl Auth {
         }
         if !key.ip_allow.admits(from) || !account.policy.ip_allow.admits(from) {
             tracing::info!(event = "ip.deny", account = %account.name, key = %id, "address not allowed");
+            self.note_address(Some(&account.account()), Party::key(id));
             return Err(Refusal::Denied(Reason::Address));
         }
         if noted.first_on(now.date_naive()) {
@@ -348,6 +355,7 @@ impl Auth {
             expires: key.expires,
             retired: key.state == KeyState::Retired,
             frozen: self.frozen(account),
+            label: key.label.as_str().into(),
         })
     }
 
@@ -379,6 +387,7 @@ impl Auth {
             return Err(Refusal::Unauthenticated(Some(Reason::ExpiredAt(at))));
         }
         if !key.ip_allow.admits(from) {
+            self.note_address(None, Party::operator_key(secret.id()));
             return Err(Refusal::Denied(Reason::Address));
         }
         Ok(secret.id().clone())

@@ -8,6 +8,7 @@ use storage::{Account, AccountName, Time, key, record};
 
 use crate::{
     account::{AccountRecord, AccountState, SHORTEST, check_text},
+    audit::{Entry, Happened},
     error::{Error, Invalid},
     id::Id,
     installation::Auth,
@@ -321,9 +322,15 @@ impl Auth {
         }
         let now = self.clock.now();
         let order = check(request, &account_record, minter, now)?;
-        let minted = self.write_credential(&account_record.account(), order, by, now).await?;
+        let (account, replaced) = (account_record.account(), order.replaces.clone());
+        let minted = self.write_credential(&account, order, by, now).await?;
         let credential = &minted.credential;
         tracing::info!(event = "credential.mint", account = %name, credential = %credential.id, kind = credential.kind.as_str(), actor = actor.label(), "credential was minted");
+        let entry = match replaced {
+            None => Entry::new(Happened::CredentialMint, actor).target(credential.id.as_str()),
+            Some(old) => Entry::new(Happened::CredentialRenew, actor).target(format!("{} {old}", credential.id)),
+        };
+        self.record(entry.of(&account)).await?;
         Ok(minted)
     }
 
@@ -459,6 +466,7 @@ impl Auth {
         .ok_or_else(|| unknown_to(by))?;
         let effective_by = self.log_end(account.generation(), What::Subject(id.clone())).await?;
         tracing::info!(event = "credential.revoke", account = %name, credential = %id, actor = actor.label(), "credential was revoked");
+        self.record(Entry::new(Happened::CredentialRevoke, actor).of(&account).target(id.as_str())).await?;
         Ok(Ended { effective_by })
     }
 }

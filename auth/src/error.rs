@@ -51,6 +51,9 @@ pub enum Error {
     /// What the records say cannot be used by this process; one line for the operator, with the way out.
     #[error("{0}")]
     CannotOpen(String),
+    /// It was done, and could not be written down: its caller is not told that it was done, and asks again.
+    #[error("the audit could not be written, so this call is not confirmed; repeat it")]
+    NotAudited(#[source] storage::Error),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] storage::Error),

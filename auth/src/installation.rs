@@ -17,6 +17,7 @@ use storage::{
 use zeroize::Zeroizing;
 
 use crate::{
+    audit::Audit,
     cache::{Cache, Single},
     declared::Accepted,
     dossier::{Dossier, KeyDossier, OperatorDossier, Subject},
@@ -87,6 +88,7 @@ pub struct Auth {
     pub(crate) mints: Buckets<Id>,
     pub(crate) revocations: Buckets<storage::Generation>,
     pub(crate) used: Used,
+    pub(crate) audit: Audit,
 }
 
 /// Reads a record, or writes what `make` gives if there is none. Of racing openers one writes and all read the same.
@@ -160,6 +162,7 @@ impl Auth {
             mints: Buckets::new(settings.mints, SUBJECTS),
             revocations: Buckets::new(settings.revocations, SUBJECTS),
             used: Used::default(),
+            audit: Audit::default(),
             records,
             clock,
             settings,

@@ -9,12 +9,14 @@
 //! - To end a right is to mark the record, then to append to the log that every replica follows, then to answer.
 //! - A token of somebody else's is exchanged for a credential only where an owner said whose, and what for ([`TrustDocument`]).
 //! - Nothing locks anybody out: only failing requests are slowed, by address.
+//! - Who was granted or lost a right is written down before the answer ([`audit`]).
 //!
 //! [`Auth`] is the door: [`Auth::authenticate`] and [`Auth::issue`] for the registry's protocol, [`Auth::authenticate_api`] for
 //! the API, and the calls that keep accounts, keys and credentials, each for an [`Actor`].
 
 mod access_key;
 mod account;
+pub mod audit;
 mod authenticate;
 mod cache;
 mod credential;
@@ -54,6 +56,7 @@ mod tests;
 
 pub use access_key::{AccessKeyDocument, KeyState, NewKey, Shown};
 pub use account::{AccountChange, AccountDocument, AccountState, NewAccount, OnStale, Policy, PolicyChange};
+pub use audit::{Entry, Event, Happened, Origin, Party};
 pub use credential::{Credential, Issuer, IssuerKind, MintRequest, Minted};
 pub use decide::{
     Action, Delete, Permit, Pull, Push, authorize, authorize_actor, authorize_catalog, authorize_ping, authorize_upload,

@@ -6,6 +6,7 @@ use storage::{Generation, Time, key, record};
 use crate::{
     access_key::{KeyState, Shown},
     account::check_text,
+    audit::{Entry, Happened},
     error::{Error, Invalid},
     id::Id,
     installation::Auth,
@@ -114,6 +115,7 @@ impl Auth {
         };
         let written = record::create(&*self.records, &key::operator_key(id.as_str()), fresh).await?;
         tracing::info!(event = "operator_key.create", key = %id, "operator key was made");
+        self.record(Entry::new(Happened::OperatorKeyCreate, actor).target(id.as_str())).await?;
         Ok(OperatorKeyDocument::new(id, written.value, Some(Shown::new(secret.reveal()))))
     }
 
@@ -140,6 +142,7 @@ impl Auth {
         .ok_or(Error::NotFound { what: "operator key" })?;
         let effective_by = self.log_end(&Generation::installation(), What::Subject(id.clone())).await?;
         tracing::info!(event = "operator_key.revoke", key = %id, "operator key was revoked");
+        self.record(Entry::new(Happened::OperatorKeyRevoke, actor).target(id.as_str())).await?;
         Ok(Ended { effective_by })
     }
 }

@@ -237,6 +237,8 @@ pub struct KeyHolder {
     pub(crate) expires: Option<Time>,
     pub(crate) retired: bool,
     pub(crate) frozen: Option<Frozen>,
+    /// What people call it.
+    pub(crate) label: Arc<str>,
 }
 
 impl KeyHolder {

@@ -133,11 +133,13 @@ impl Auth {
             return Err(Error::Invalid(vec![Invalid::new(field, "outside the patterns of this key")]));
         }
         let account = self.living(name).await?.value.account();
+        let before = self.get_public(&Actor::Store, name).await?.patterns;
         let (rev, changed) = self.publish(&account, &patterns, if_match).await?;
         if !changed {
             // Whoever asks again may have been told that the log could not be written.
             self.log_end(account.generation(), What::Public).await?;
         }
+        self.record_public(actor, &account, &before, &patterns).await?;
         tracing::info!(event = "repo.public", account = %name, actor = actor.label(), patterns = patterns.len(), "public patterns were set");
         Ok(PublicDocument::new(&patterns, rev))
     }

@@ -54,6 +54,10 @@ pub enum Right {
     ReadUsage,
     /// To read how much every account keeps.
     ReadAllUsage,
+    /// To read an account's audit.
+    ReadAudit,
+    /// To read the installation's audit.
+    ReadInstallationAudit,
 }
 
 /// What a right does, where a retired key or a read-only account makes a difference.
@@ -70,7 +74,7 @@ enum Effect {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::ListAccounts,
         Self::KeepAccounts,
         Self::ReadAccount,
@@ -91,13 +95,15 @@ impl Right {
         Self::DeleteContent,
         Self::ReadUsage,
         Self::ReadAllUsage,
+        Self::ReadAudit,
+        Self::ReadInstallationAudit,
     ];
 
     /// The roles whose access keys have it, in their own account.
     pub const fn roles(self) -> &'static [Role] {
         use Role::{Installer, Owner, Publisher, Viewer};
         match self {
-            Self::ListAccounts | Self::KeepAccounts | Self::ReadAllUsage => &[],
+            Self::ListAccounts | Self::KeepAccounts | Self::ReadAllUsage | Self::ReadInstallationAudit => &[],
             Self::ChangeAccount
             | Self::SetPublic
             | Self::MakeKeys
@@ -105,7 +111,7 @@ impl Right {
             | Self::MakeTrusts
             | Self::EndTrusts
             | Self::ChangeRepositories => &[Owner],
-            Self::ReadKeys | Self::ReadTrusts => &[Owner, Viewer],
+            Self::ReadKeys | Self::ReadTrusts | Self::ReadAudit => &[Owner, Viewer],
             Self::DeleteContent => &[Owner, Publisher],
             Self::ReadAccount | Self::ReadPublic | Self::ReadCredentials | Self::ReadRepositories | Self::ReadUsage => {
                 &[Owner, Publisher, Viewer]
@@ -122,7 +128,8 @@ impl Right {
             | Self::ReadAccount
             | Self::ChangeAccount
             | Self::ReadUsage
-            | Self::ReadAllUsage => true,
+            | Self::ReadAllUsage
+            | Self::ReadInstallationAudit => true,
             Self::ReadPublic
             | Self::SetPublic
             | Self::ReadKeys
@@ -136,7 +143,8 @@ impl Right {
             | Self::EndTrusts
             | Self::ReadRepositories
             | Self::ChangeRepositories
-            | Self::DeleteContent => false,
+            | Self::DeleteContent
+            | Self::ReadAudit => false,
         }
     }
 
@@ -150,7 +158,9 @@ impl Right {
             | Self::ReadTrusts
             | Self::ReadRepositories
             | Self::ReadUsage
-            | Self::ReadAllUsage => Effect::Reads,
+            | Self::ReadAllUsage
+            | Self::ReadAudit
+            | Self::ReadInstallationAudit => Effect::Reads,
             Self::Mint => Effect::Mints,
             Self::EndKeys | Self::EndCredentials | Self::EndTrusts => Effect::Ends,
             Self::KeepAccounts
@@ -191,7 +201,7 @@ impl Auth {
         if right == Right::DeleteContent && key.role != Role::Owner && !key.actions.contains(Actions::DELETE) {
             return Err(Refusal::Denied(Reason::MayNotDelete));
         }
-        if matches!(right, Right::ReadUsage) && !key.covers_all() {
+        if matches!(right, Right::ReadUsage | Right::ReadAudit) && !key.covers_all() {
             return Err(Refusal::Denied(Reason::WholeAccount { reach: key.patterns.to_vec() }));
         }
         if key.retired && matches!(right.effect(), Effect::Mints | Effect::Writes) {

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use storage::{Generation, Time, key, record};
 
 use crate::{
+    audit::{Entry, Happened},
     error::Error,
     follow::Standing,
     installation::Auth,
@@ -293,11 +294,16 @@ impl Auth {
         let now = self.clock.now();
         let settle = TimeDelta::from_std(2 * self.settings.bound).unwrap_or(TimeDelta::minutes(2));
         let seal = self.settings.seal_key.as_ref();
+        let mut turned = false;
         record::modify(&*self.records, &key::signing_keys(), |keys: &mut SigningKeys| {
-            keys.turn(now, early, settle, seal)
+            turned = keys.turn(now, early, settle, seal)?;
+            Ok::<_, Error>(turned)
         })
         .await?;
         self.keyring.forget();
+        if turned {
+            self.record(Entry::new(Happened::SigningKeyRotate, Self::REGISTRY)).await?;
+        }
         Ok(())
     }
 
@@ -311,6 +317,8 @@ impl Auth {
         .await?;
         self.keyring.forget();
         tracing::info!(event = "signing_key.rotate", "signing keys were replaced");
-        self.log_end(&Generation::installation(), What::Keys).await
+        let by = self.log_end(&Generation::installation(), What::Keys).await?;
+        self.record(Entry::new(Happened::SigningKeyRotate, Self::REGISTRY)).await?;
+        Ok(by)
     }
 }

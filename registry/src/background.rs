@@ -6,8 +6,10 @@
 //! | a step of the signing keys' rotation, if one is due | every minute |
 //! | repositories whose deletion was ordered are deleted | at once, by the process that took the order; what a dead one left, at the start and within minutes |
 //! | credentials and trust policies that ended more than a week ago are removed, and what is remembered of used tokens that are over | once a day, an hour after the start for the first time |
+//! | lines of the audit that wait are written | every second, as soon as an account has a whole batch, and at the stop |
+//! | days of the audit whose time is over are removed | once a day, with the credentials |
 //!
-//! A read-only server does none of it; every server looks at the log of ended rights once a second. Replicas need no agreement: each step may be done twice and harms nobody.
+//! A read-only server writes its audit and does nothing else of it; every server looks at the log of ended rights once a second. Replicas need no agreement: each step may be done twice and harms nobody.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +19,7 @@ use storage::{Store, repository};
 use crate::server::shutdown::Tasks;
 
 const LAST_USE: Duration = Duration::from_mins(1);
+const AUDIT: Duration = Duration::from_secs(1);
 const KEYS: Duration = Duration::from_mins(1);
 const DELETIONS: Duration = Duration::from_mins(1);
 const DELETIONS_AGAIN: Duration = Duration::from_secs(1);
@@ -106,10 +109,31 @@ pub(crate) fn start(tasks: &Tasks, auth: &Arc<Auth>, store: &Store) {
             pause = SWEEP;
             tokio::select! {
                 swept = sweep(&auth) => if let Err(error) = swept {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "ended credentials were not all removed");
+                    tracing::warn!(error = &error as &dyn std::error::Error, "what had ended was not all removed");
                 },
                 () = stop.cancelled() => break,
             }
+        }
+    });
+}
+
+/// Writes what is audited; after the order to stop it is written when the last request has ended.
+pub(crate) fn audit(tasks: &Tasks, auth: &Arc<Auth>) {
+    let (stop, auth) = (tasks.stop().clone(), Arc::clone(auth));
+    tasks.spawn(async move {
+        let mut away = false;
+        loop {
+            // While the store is away, a whole batch is no reason to ask it again at once.
+            tokio::select! {
+                () = tokio::time::sleep(AUDIT) => {}
+                () = auth.audit_full(), if !away => {}
+                () = stop.cancelled() => break,
+            }
+            let written = auth.flush_audit().await;
+            if let (Err(error), false) = (&written, away) {
+                tracing::warn!(error = error as &dyn std::error::Error, "the audit waits for the store");
+            }
+            away = written.is_err();
         }
     });
 }
@@ -128,6 +152,13 @@ async fn deletions(store: &Store, all: bool) -> Duration {
 
 /// One round over every account.
 async fn sweep(auth: &Auth) -> Result<(), auth::Error> {
+    let mut after = None;
+    loop {
+        after = auth.sweep_audit(after.as_deref()).await?;
+        if after.is_none() {
+            break;
+        }
+    }
     let mut page = Page { after: None, limit: 100 };
     loop {
         let accounts = auth.list_accounts(&Actor::Store, &page).await?;

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod api;
 mod app;
+mod audited;
 mod background;
 pub mod body;
 mod cli;

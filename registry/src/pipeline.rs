@@ -12,11 +12,12 @@ use tracing::Instrument;
 use crate::{
     App,
     access::Access,
-    api,
+    api, audited,
     body::{self, Body, Lent},
     ending::{Ending, Known},
     error::{self, Failure},
     footing::Footing,
+    hosts::Accepted,
     oci::{
         API_VERSION, Answered, Query, blob, manifest, referrer,
         route::{self, Operation, RouteError},
@@ -44,7 +45,7 @@ async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) 
     let mut ending = Ending::new(&app, &parts, &peer, &body);
     let known = &mut ending.known;
 
-    let outcome = answer(&app, &parts, &body, &peer, known).await;
+    let outcome = answer(&app, &parts, &body, &peer, known, &id).await;
 
     let mut response = match outcome {
         Ok(response) => response,
@@ -78,7 +79,7 @@ async fn way(app: Arc<App>, request: Request<Incoming>, peer: Peer, id: String) 
 }
 
 /// The steps, in order.
-async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: &mut Known) -> Answered {
+async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: &mut Known, id: &str) -> Answered {
     let path = parts.uri.path();
     // Naming the operation is pure, reveals nothing, and tells the challenge its scope and the log its name.
     let operation = route::parse(&parts.method, path);
@@ -101,7 +102,20 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
     // A host that is not ours gets no realm to send passwords to.
     let host = asked.map_err(|unlisted| Failure::Host(unlisted.message))?;
     known.host = Some((host.host.clone(), format!("{}://{}", host.scheme, host.host)));
+    // From here on whatever is audited, however deep below, says where it came from.
+    let origin = audited::origin(&host, &parts.headers, id);
+    origin.scope(Box::pin(accepted(app, parts, body, &host, operation, known))).await
+}
 
+/// The steps of a request to a host of ours.
+async fn accepted(
+    app: &Arc<App>,
+    parts: &Parts,
+    body: &Lent,
+    host: &Accepted,
+    operation: Result<Operation, RouteError>,
+    known: &mut Known,
+) -> Answered {
     let size = head_size(parts);
     let limit = app.limits.now().header_size;
     if size > limit {
@@ -123,12 +137,12 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
     match operation {
         Operation::Root => Ok(crate::operations::root(&app.hosts)),
         Operation::Jwks => Ok(token::jwks(app).await?),
-        Operation::TokenGet => token::get(app, &query, &authorization, &host).await,
-        Operation::TokenPost => token::post(app, parts, &query, &authorization, &host, body).await,
-        Operation::Exchange => Box::pin(api::exchange(app, parts, body, &host, known)).await,
+        Operation::TokenGet => token::get(app, &query, &authorization, host).await,
+        Operation::TokenPost => token::post(app, parts, &query, &authorization, host, body).await,
+        Operation::Exchange => Box::pin(api::exchange(app, parts, body, host, known)).await,
         Operation::Api => {
             let mut called = api::Called::default();
-            let outcome = Box::pin(api::call(app, parts, body, &authorization, &host, &mut called)).await;
+            let outcome = Box::pin(api::call(app, parts, body, &authorization, host, &mut called)).await;
             known.operation = called.operation.map(api::ApiOperation::label).or(known.operation);
             known.credential = called.key;
             outcome
@@ -207,14 +221,21 @@ async fn protocol(
         Operation::BlobDelete(name, digest) => blob::delete(store, &authorize::<Delete>(who, &name)?, &digest).await,
         Operation::ManifestGet(name, reference) | Operation::ManifestHead(name, reference) => {
             let permit = authorize::<Pull>(who, &name)?;
-            manifest::get(store, &permit, View::of(&permit), &reference, headers).await
+            let answered = manifest::get(store, &permit, View::of(&permit), &reference, headers).await;
+            audited::pulled(app, who, &permit, &reference, &parts.method, &answered);
+            answered
         }
         Operation::ManifestPut(name, reference) => {
             let permit = authorize::<Push>(who, &name)?;
-            manifest::put(store, &permit, &reference, query, headers, body).await
+            let answered = manifest::put(store, &permit, &reference, query, headers, body).await;
+            audited::pushed(app, who, &permit, &reference, &answered);
+            answered
         }
         Operation::ManifestDelete(name, reference) => {
-            manifest::delete(store, &authorize::<Delete>(who, &name)?, &reference).await
+            let permit = authorize::<Delete>(who, &name)?;
+            let answered = manifest::delete(store, &permit, &reference).await;
+            audited::deleted(app, who, &permit, &reference, &answered);
+            answered
         }
         Operation::UploadOpen(name) => {
             let permit = authorize::<Push>(who, &name)?;

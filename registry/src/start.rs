@@ -2,6 +2,7 @@
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
+use auth::audit::AuditCounts;
 use config::{Config, PublicUrl, Scheme};
 use storage::{
     Clock, Store,
@@ -80,7 +81,12 @@ impl Running {
     /// Gives the order to stop and waits until requests have ended, or the drain's deadline has passed.
     pub async fn shutdown(self) -> Drained {
         let deadline = self.app.limits.now().drain_timeout;
-        self.app.tasks.drain(deadline).await
+        let drained = self.app.tasks.drain(deadline).await;
+        // The last requests were audited too.
+        if let Err(error) = self.app.auth.flush_audit().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last lines of the audit were not written");
+        }
+        drained
     }
 
     /// Takes over what of a configuration a running server can take over, and gives the settings that are others than at the start
@@ -224,6 +230,8 @@ async fn serve(
     if let Some(certificates) = &certificates {
         certificates.clone().keep_fresh(&tasks);
     }
+    watch_audit(&app);
+    background::audit(&tasks, &app.auth);
     background::follow(&tasks, &app.auth);
     if !read_only {
         background::start(&tasks, &app.auth, &app.store);
@@ -270,6 +278,18 @@ fn watch(metrics: &Metrics, opened: &open::Opened, certificates: Option<&tls::Ce
             let label = |(name, end): (String, i64)| (format!("name=\"{name}\""), end.to_string());
             certificates.ends().into_iter().map(label).collect()
         });
+    }
+}
+
+/// The numbers of the audit.
+fn watch_audit(app: &App) {
+    for (name, read) in [
+        (family::AUDIT_EVENTS, (|counts| counts.written) as fn(AuditCounts) -> u64),
+        (family::AUDIT_DROPPED, |counts| counts.dropped),
+        (family::AUDIT_WAITING, |counts| counts.waiting as u64),
+    ] {
+        let auth = Arc::clone(&app.auth);
+        app.metrics.watch(name, move || vec![(String::new(), read(auth.audit_counts()).to_string())]);
     }
 }
 

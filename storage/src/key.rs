@@ -11,7 +11,7 @@
 //! | `gen/<G>` | record | account name as a label, live or deleted |
 //! | `acct/<NAME>` | record | name to generation; `auth`'s |
 //! | `auth/<G>/key\|cred\|trust\|count/<ID>`, `auth/<G>/jti/<hash>`, `auth/<G>/public` | record | `auth`'s |
-//! | `audit/<G>/<day>/<replica>-<seq>` | plain | an audit batch |
+//! | `audit/<G>/<day>/<time>-<chain>-<seq>` | plain | an audit batch; a chain is one replica's, of one account |
 //! | `t/<G>/c/<R!>` | record | repository: created, settings, `deleting` |
 //! | `t/<G>/n/<R!>` | plain | what was pushed to R last: kind and time, advice only |
 //! | `t/<G>/r/<R!>/t/<tag>` | record | tag |
@@ -35,6 +35,8 @@
 //! put and deleted blindly. The wrong call does not compile.
 
 use std::fmt;
+
+use chrono::SubsecRound;
 
 use crate::{Account, AccountName, Digest, Generation, Repository, Tag, clock::Time};
 
@@ -119,6 +121,66 @@ impl DataId {
     }
 }
 
+/// Which audit batch: when it was written, so that a page by name is a page by time, and its place in its chain.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AuditBatch {
+    at: Time,
+    chain: Box<str>,
+    seq: u64,
+}
+
+/// Digits of a sequence number: as many as never run out.
+const SEQ_DIGITS: usize = 10;
+/// `2026-11-21/131503042`: day, and time of day to the millisecond.
+const AUDIT_TIME: &str = "%Y-%m-%d/%H%M%S%3f";
+
+impl AuditBatch {
+    /// The batch `seq` of a chain, written at `at`.
+    pub fn new(at: Time, chain: &str, seq: u64) -> Self {
+        Self { at: at.trunc_subsecs(3), chain: chain.into(), seq }
+    }
+
+    /// The name that a page under [`audits`] begins after to show what was written from `at` on.
+    pub fn written_from(at: Time) -> String {
+        at.format(AUDIT_TIME).to_string()
+    }
+
+    /// Reads a name that a page under [`audits`] gave; `None` if it is none of a batch.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.rsplitn(3, '-');
+        let (seq, chain, at) = (parts.next()?, parts.next()?, parts.next()?);
+        let at = chrono::NaiveDateTime::parse_from_str(at, AUDIT_TIME).ok()?.and_utc();
+        let batch = Self { at, chain: chain.into(), seq: seq.parse().ok()? };
+        (batch.to_string() == name).then_some(batch)
+    }
+
+    /// When it was written.
+    pub fn at(&self) -> Time {
+        self.at
+    }
+
+    /// The day under which it lies.
+    pub fn day(&self) -> chrono::NaiveDate {
+        self.at.date_naive()
+    }
+
+    /// Its chain.
+    pub fn chain(&self) -> &str {
+        &self.chain
+    }
+
+    /// Its place in the chain, from 0.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+impl fmt::Display for AuditBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{:0SEQ_DIGITS$}", Self::written_from(self.at), self.chain, self.seq)
+    }
+}
+
 /// `/` written `!`, so that a repository is one segment of a key.
 pub(crate) fn bang(path: &str) -> String {
     path.replace('/', "!")
@@ -200,7 +262,7 @@ keys! {
     /// What is public in an account (`auth`).
     RecordKey public(account: &Account) = "auth/{}/public", account.generation();
     /// An audit batch (`auth`).
-    PlainKey audit(generation: &Generation, day: &str, batch: &str) = "audit/{generation}/{day}/{batch}";
+    PlainKey audit(generation: &Generation, batch: &AuditBatch) = "audit/{generation}/{batch}";
     /// The audit batches of a generation.
     Prefix audits(generation: &Generation) = "audit/{generation}/";
 
@@ -274,4 +336,25 @@ keys! {
     Prefix repository_deletions() = "w/delete/";
     /// Trash intent for X.
     PlainKey trash(at: Time, x: &DataId) = "x/{}/{}/{}", hour(at), x.generation(), x.id();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_audit_batch_is_read_back_from_its_name_and_sorts_by_time() {
+        let at = |millis: i64| chrono::DateTime::from_timestamp_millis(1_795_267_203_042 + millis).unwrap();
+        let batch = AuditBatch::new(at(0), "0k3v9x0a2m4p6r1t", 7);
+        assert_eq!(batch.to_string(), "2026-11-21/132003042-0k3v9x0a2m4p6r1t-0000000007");
+        assert_eq!(AuditBatch::parse(&batch.to_string()), Some(batch.clone()));
+        assert!(AuditBatch::new(at(1), "0", 0).to_string() > batch.to_string());
+        assert!(
+            AuditBatch::written_from(at(0)) < batch.to_string() && AuditBatch::written_from(at(1)) > batch.to_string()
+        );
+        for bad in ["", "2026-11-21", "2026-11-21/132003042-x-7", "2026-11-21/132003042-0000000007", "x/y-z-0000000007"]
+        {
+            assert_eq!(AuditBatch::parse(bad), None, "{bad}");
+        }
+    }
 }

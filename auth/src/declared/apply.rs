@@ -14,10 +14,12 @@ use super::{Declared, Wanted, WantedKey};
 use crate::{
     access_key::{KeyRecord, KeyState},
     account::{AccountRecord, AccountState, OnStale, Policy},
+    audit::{Entry, Happened},
     error::Error,
     id::Id,
     installation::Auth,
     page::{Page, one_page},
+    principal::Actor,
     revocation::What,
 };
 
@@ -122,6 +124,8 @@ impl Auth {
             match written {
                 Ok(()) => {
                     tracing::info!(event = "account.create", account = %wanted.name, actor = ACTOR, "account was made");
+                    let account = wanted.fresh(self.clock.now()).account();
+                    self.record_account(Happened::AccountCreate, Self::CONFIGURATION, &account).await?;
                 }
                 // Another replica was here: look at what it left.
                 Err(storage::Error::Conflict) => {}
@@ -133,8 +137,9 @@ impl Auth {
 
     /// Brings the settings of an account that is there.
     async fn bring_settings(&self, wanted: &Wanted) -> Result<Account, Error> {
-        let mut change = Change::default();
+        let (mut change, mut state) = (Change::default(), AccountState::Active);
         let document = record::modify(&*self.records, &key::account(&wanted.name), |record: &mut AccountRecord| {
+            state = record.state;
             change = wanted.change(record);
             Ok::<_, Error>(change.differs)
         })
@@ -148,9 +153,13 @@ impl Auth {
         }
         if change.differs {
             tracing::info!(event = "account.change", account = %wanted.name, actor = ACTOR, "account was changed");
+            let happened = Happened::changing(state, document.value.state);
+            self.record_account(happened, Self::CONFIGURATION, &account).await?;
         }
         if let Some(patterns) = &wanted.public {
+            let before = self.get_public(&Actor::Store, &wanted.name).await?.patterns;
             self.publish(&account, patterns, None).await?;
+            self.record_public(Self::CONFIGURATION, &account, &before, patterns).await?;
         }
         Ok(account)
     }
@@ -203,6 +212,8 @@ impl Auth {
                 if differs {
                     self.log_end(account.generation(), What::Subject(wanted.id.clone())).await?;
                     tracing::info!(event = "key.change", account = %account.name(), key = %wanted.id, actor = ACTOR, "access key was changed");
+                    let entry = Entry::new(Happened::KeyChange, Self::CONFIGURATION).of(account);
+                    self.record(entry.target(wanted.id.as_str())).await?;
                 }
                 return Ok(());
             }
@@ -210,6 +221,8 @@ impl Auth {
             match record::create(&*self.records, &access_key, fresh).await {
                 Ok(_) => {
                     tracing::info!(event = "key.create", account = %account.name(), key = %wanted.id, role = wanted.role.as_str(), actor = ACTOR, "access key was made");
+                    let entry = Entry::new(Happened::KeyCreate, Self::CONFIGURATION).of(account);
+                    self.record(entry.target(wanted.id.as_str())).await?;
                     return Ok(());
                 }
                 Err(storage::Error::Conflict) => {}

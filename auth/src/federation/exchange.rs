@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     account::{AccountRecord, AccountState},
+    audit::{Entry, Happened, Party},
     credential::{Issuer, IssuerKind, Minted, Order},
     error::Error,
     id::Id,
@@ -148,7 +149,16 @@ impl Auth {
         };
         let (name, id) = (asked.account.name.clone(), asked.id.clone());
         let wrong = |wrong: Wrong| self.wrong(&wrong, name.as_str(), id.as_str(), from);
-        let satisfied = verified.and_then(|claims| asked.satisfied(&claims, now)).map_err(wrong)?;
+        let claims = verified.map_err(wrong)?;
+        // Of a token that its issuer has signed the account is told; what anybody can write is in the log alone.
+        let account = asked.account.account();
+        let denied = |why: Wrong| {
+            let entry = Entry::new(Happened::ExchangeDeny, Party::oidc(&id, None)).of(&account).target(id.as_str());
+            self.note(entry.denied(why.to_string()));
+            wrong(why)
+        };
+        let satisfied = asked.satisfied(&claims, now).map_err(denied)?;
+        let by = Party::oidc(&id, Some(satisfied.subject.clone()));
 
         // From here on the caller is known, and is told the truth.
         if asked.account.state == AccountState::Suspended {
@@ -156,17 +166,17 @@ impl Auth {
         }
         if !asked.account.policy.ip_allow.admits(from) {
             tracing::info!(event = "ip.deny", account = %name, trust = %id, "address not allowed");
+            self.note_address(Some(&account), by);
             return Err(Refusal::Denied(Reason::Address).into());
         }
         self.mints.take(id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
         let (actions, patterns) = narrowed(&asked.policy, scopes, host).map_err(ExchangeRefusal::Scope)?;
-        let account = asked.account.account();
         if asked.policy.single_use {
             let used = key::used_token(&account, &fingerprint(&asked.policy.issuer, &asked.presented));
             let until = DateTime::from_timestamp(satisfied.ends, 0).unwrap_or(now) + LEEWAY;
             match record::create(&*self.records, &used, UsedToken { until }).await {
                 Ok(_) => {}
-                Err(storage::Error::Conflict) => return Err(wrong(Wrong::Used)),
+                Err(storage::Error::Conflict) => return Err(denied(Wrong::Used)),
                 Err(other) => return Err(other.into()),
             }
         }
@@ -184,12 +194,14 @@ impl Auth {
             ttl: life,
             replaces: None,
         };
-        let by = Issuer { kind: IssuerKind::Oidc, id: id.clone(), subject: Some(satisfied.subject.clone()) };
-        let minted = self.write_credential(&account, order, by, now).await?;
+        let issuer = Issuer { kind: IssuerKind::Oidc, id: id.clone(), subject: Some(satisfied.subject.clone()) };
+        let minted = self.write_credential(&account, order, issuer, now).await?;
         tracing::info!(
             event = "exchange.ok", account = %name, trust = %id, subject = satisfied.subject,
             credential = %minted.credential.id, "token was exchanged"
         );
+        let entry = Entry::new(Happened::ExchangeOk, by).of(&account);
+        self.record(entry.target(minted.credential.id.as_str())).await?;
         Ok(minted)
     }
 

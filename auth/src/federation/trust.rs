@@ -4,6 +4,7 @@ use storage::{Account, AccountName, Time, key, record};
 
 use super::policy::{Bounds, NewTrust, TrustDocument, TrustRecord, check};
 use crate::{
+    audit::{Entry, Happened},
     error::Error,
     id::Id,
     installation::Auth,
@@ -32,6 +33,7 @@ impl Auth {
         let id = Id::new(now);
         let written = record::create(&*self.records, &key::trust(&account.account(), id.as_str()), fresh).await?;
         tracing::info!(event = "trust.create", account = %name, trust = %id, issuer = new.issuer, actor = actor.label(), "trust policy was made");
+        self.record(Entry::new(Happened::TrustCreate, actor).of(&account.account()).target(id.as_str())).await?;
         Ok(TrustDocument::new(id, written.rev(), written.value))
     }
 
@@ -96,6 +98,7 @@ impl Auth {
         }
         let effective_by = self.log_end(account.generation(), What::Subject(id.clone())).await?;
         tracing::info!(event = "trust.delete", account = %name, trust = %id, actor = actor.label(), "trust policy was deleted");
+        self.record(Entry::new(Happened::TrustDelete, actor).of(&account).target(id.as_str())).await?;
         Ok(Ended { effective_by })
     }
 

@@ -550,3 +550,18 @@ async fn no_key_makes_a_policy_that_reaches_further_than_itself() {
         assert_eq!(read.is_ok(), role == Role::Viewer, "{role:?}");
     }
 }
+
+#[tokio::test]
+async fn a_policy_and_what_it_gave_and_refused_stand_in_the_audit() {
+    let t = Trusting::new(|new| new.single_use = Some(true)).await;
+    let token = t.token();
+    let minted = t.exchange(&token).await.unwrap();
+    assert!(t.is_wrong(&token).await && t.is_wrong("a.b.c").await);
+    t.world.auth.delete_trust(&Actor::Store, &name("acme"), &t.trust, None).await.unwrap();
+    let lines = t.world.auth.audit(&Actor::Store, &name("acme"), None, &Page::default()).await.unwrap().items;
+    let told: Vec<_> = lines.iter().skip(1).map(|e| (e.event.as_str(), e.target.as_deref().unwrap())).collect();
+    let (trust, given) = (t.trust.as_str(), minted.credential.id.as_str());
+    let expected = [("trust.create", trust), ("exchange.ok", given), ("exchange.deny", trust), ("trust.delete", trust)];
+    assert_eq!(told, expected);
+    assert_eq!((lines[2].actor.id.as_deref(), lines[2].actor.label.as_deref()), (Some(trust), Some("robot")));
+}

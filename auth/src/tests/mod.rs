@@ -1,6 +1,7 @@
 //! A whole installation in memory, and actors that try everything.
 
 mod account;
+mod audit;
 mod decide;
 mod declared;
 mod federation;
@@ -173,6 +174,8 @@ fn every_call_may_move_between_threads() {
     movable(|auth| auth.issue(request(Presented::None, &[]), HERE));
     movable(|auth| auth.authenticate_api(None, HERE));
     movable(Auth::turn_signing_keys);
+    movable(Auth::flush_audit);
+    movable(|auth| auth.sweep_audit(None));
     movable(|auth| async { auth.set_public(&Actor::Store, &name("acme"), &PublicDocument::default(), None).await });
     movable(|auth| async { auth.mint(&Actor::Store, &name("acme"), &pull()).await });
     movable(|auth| async { auth.delete_account(&Actor::Store, &name("acme"), None).await });

@@ -94,7 +94,7 @@ impl Problem {
     /// What is for the log, because the client is not told.
     pub(crate) fn hidden(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Auth(Error::Store(error)) => Some(error),
+            Self::Auth(Error::Store(error) | Error::NotAudited(error)) => Some(error),
             Self::Auth(error @ Error::CannotOpen(_)) => Some(error),
             _ => None,
         }
@@ -123,6 +123,9 @@ fn kept(error: &Error, host: &str) -> Answer {
         }
         Error::Limit(text) => Answer::new(S::TOO_MANY_REQUESTS, C::TooManyRequests, text),
         Error::Store(error) => stored(error),
+        Error::NotAudited(_) => {
+            Answer::new(S::SERVICE_UNAVAILABLE, C::Unavailable, error.to_string()).with(header::RETRY_AFTER, "1")
+        }
         // The second is for what auth's enum may grow: what is not known here is a failure of ours.
         Error::CannotOpen(_) | _ => {
             Answer::new(S::INTERNAL_SERVER_ERROR, C::Unknown, "the registry failed; its log has the reason")
@@ -340,6 +343,7 @@ mod tests {
             (Error::Limit("too many".into()).into(), 429, "TOOMANYREQUESTS"),
             (Error::CannotOpen("x".into()).into(), 500, "UNKNOWN"),
             (Error::Store(storage::Error::unavailable("x")).into(), 503, "UNAVAILABLE"),
+            (Error::NotAudited(storage::Error::unavailable("x")).into(), 503, "UNAVAILABLE"),
             (Problem::refused(role).into(), 403, "DENIED"),
             (Problem::refused(Refusal::ReadOnly { account: None }).into(), 405, "UNSUPPORTED"),
             (Problem::NoIfMatch.into(), 428, "PRECONDITION_REQUIRED"),

@@ -98,7 +98,11 @@ pub(crate) async fn post(
         app.auth.exchange(asked, keys.as_deref(), &scopes, &name, client).await
     };
     // A client that leaves must not leave a token behind that was used for nothing.
-    match tasks.spawn(work.in_current_span()).await.map_err(storage::Error::unknown)? {
+    match tasks
+        .spawn(auth::Origin::continued(auth::Origin::current(), work).in_current_span())
+        .await
+        .map_err(storage::Error::unknown)?
+    {
         Ok(minted) => {
             known.credential = Some(minted.credential.username.clone());
             exchanged(minted, &rendered)

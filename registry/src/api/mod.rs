@@ -1,10 +1,12 @@
-//! The control plane, `/api/v1`: accounts, access keys, credentials, trust policies, what is public, repositories and their tags, and usage.
+//! The control plane, `/api/v1`: accounts, access keys, credentials, trust policies, what is public, repositories and their tags, usage,
+//! and the audit.
 //!
 //! [`ApiOperation`] is the list of what there is; the router and the OpenAPI document are made from it. A call goes through
 //! [`call`]: who asks is settled before the path is looked at, whether it may before anything is read, a request's body included.
 
 mod access_keys;
 mod accounts;
+mod audit;
 mod credentials;
 mod envelope;
 mod exchange;
@@ -97,11 +99,15 @@ pub enum ApiOperation {
     UsageGet,
     /// How much every account keeps.
     UsageList,
+    /// What was done in an account, oldest first.
+    AuditList,
+    /// What was done to the installation and its accounts, oldest first.
+    InstallationAuditList,
 }
 
 impl ApiOperation {
     /// Every operation; the isolation matrix has a row for each.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::OpenApi,
         Self::AccountList,
         Self::AccountCreate,
@@ -130,6 +136,8 @@ impl ApiOperation {
         Self::TagDelete,
         Self::UsageGet,
         Self::UsageList,
+        Self::AuditList,
+        Self::InstallationAuditList,
     ];
 
     /// Its method.
@@ -148,7 +156,9 @@ impl ApiOperation {
             | Self::RepositoryList
             | Self::TagList
             | Self::UsageGet
-            | Self::UsageList => Method::GET,
+            | Self::UsageList
+            | Self::AuditList
+            | Self::InstallationAuditList => Method::GET,
             Self::AccountCreate
             | Self::KeyCreate
             | Self::KeyRetire
@@ -184,6 +194,8 @@ impl ApiOperation {
             Self::TagList | Self::TagDelete => "/api/v1/accounts/{account}/repository-tags",
             Self::UsageGet => "/api/v1/accounts/{account}/usage",
             Self::UsageList => "/api/v1/usage",
+            Self::AuditList => "/api/v1/accounts/{account}/audit",
+            Self::InstallationAuditList => "/api/v1/audit",
         }
     }
 
@@ -211,6 +223,8 @@ impl ApiOperation {
             Self::RepositoryDelete | Self::TagDelete => Some(Right::DeleteContent),
             Self::UsageGet => Some(Right::ReadUsage),
             Self::UsageList => Some(Right::ReadAllUsage),
+            Self::AuditList => Some(Right::ReadAudit),
+            Self::InstallationAuditList => Some(Right::ReadInstallationAudit),
         }
     }
 
@@ -218,7 +232,9 @@ impl ApiOperation {
     pub const fn access(self) -> Access {
         match self.right() {
             None => Access::Api,
-            Some(Right::ListAccounts | Right::KeepAccounts | Right::ReadAllUsage) => Access::Operator,
+            Some(Right::ListAccounts | Right::KeepAccounts | Right::ReadAllUsage | Right::ReadInstallationAudit) => {
+                Access::Operator
+            }
             Some(
                 Right::ReadAccount
                 | Right::ReadPublic
@@ -226,7 +242,8 @@ impl ApiOperation {
                 | Right::ReadCredentials
                 | Right::ReadTrusts
                 | Right::ReadRepositories
-                | Right::ReadUsage,
+                | Right::ReadUsage
+                | Right::ReadAudit,
             ) => Access::AccountRead,
             Some(Right::ChangeAccount | Right::SetPublic | Right::ChangeRepositories | Right::DeleteContent) => {
                 Access::AccountWrite
@@ -267,6 +284,8 @@ impl ApiOperation {
             Self::TagDelete => "tag_delete",
             Self::UsageGet => "usage_get",
             Self::UsageList => "usage_list",
+            Self::AuditList => "audit_list",
+            Self::InstallationAuditList => "installation_audit_list",
         }
     }
 }
@@ -385,7 +404,13 @@ pub(crate) async fn call(
         Authorization::Bearer(key) => Some(key.as_str()),
         Authorization::None | Authorization::Basic { .. } | Authorization::Malformed => None,
     };
-    let actor = app.auth.authenticate_api(bearer, host.client).await.map_err(Problem::refused)?;
+    let actor = match app.auth.authenticate_api(bearer, host.client).await {
+        Ok(actor) => actor,
+        Err(refusal) => {
+            app.auth.note_key_denied(bearer.unwrap_or_default(), &refusal).await;
+            return Err(Problem::refused(refusal).into());
+        }
+    };
     called.key = Some(actor.label());
     let found = find(&parts.method, &parts.uri).await?;
     called.operation = Some(found.operation);
@@ -397,7 +422,10 @@ pub(crate) async fn call(
     }
     if let Some(right) = found.operation.right() {
         // Before the body: what is refused is refused the same whatever was sent.
-        app.auth.admit(&actor, right, account.as_ref()).map_err(Problem::refused)?;
+        if let Err(refusal) = app.auth.admit(&actor, right, account.as_ref()) {
+            app.auth.note_refused(&actor, found.operation.label(), &refusal);
+            return Err(Problem::refused(refusal).into());
+        }
     }
     let call = Call {
         app: Arc::clone(app),
@@ -413,6 +441,7 @@ pub(crate) async fn call(
         return Box::pin(work).await;
     }
     // A client that leaves must not leave half a change behind: a key that is marked, and no replica told.
+    let work = auth::Origin::continued(auth::Origin::current(), work);
     app.tasks.spawn(work.in_current_span()).await.map_err(storage::Error::unknown)?
 }
 
@@ -446,6 +475,8 @@ async fn dispatch(operation: ApiOperation, call: Call) -> Answered {
         ApiOperation::TagDelete => tags::delete(call).await,
         ApiOperation::UsageGet => usage::get(call).await,
         ApiOperation::UsageList => usage::list(call).await,
+        ApiOperation::AuditList => audit::list(call).await,
+        ApiOperation::InstallationAuditList => audit::installation(call).await,
     }
 }
 

@@ -138,6 +138,10 @@ fn facts(operation: ApiOperation) -> Facts {
         },
         ApiOperation::UsageGet => list("How much the account keeps, counted now", "Usage", Filters::Slices),
         ApiOperation::UsageList => list("How much every account keeps, counted now", "Usages", Filters::Slices),
+        ApiOperation::AuditList => list("What was done in the account, oldest first", "Events", Filters::Audit),
+        ApiOperation::InstallationAuditList => {
+            list("What was done to the installation and its accounts, oldest first", "Events", Filters::Audit)
+        }
     }
 }
 
@@ -229,6 +233,7 @@ fn parameters(operation: ApiOperation, facts: &Facts) -> Vec<Parameter> {
             "expiring" => (false, Shape::Text, "Only what ends by itself within this time, e.g. 12h or 7d"),
             "name_prefix" => (false, Shape::Text, "Only those whose path begins so"),
             "kind" => (false, documents::REPOSITORY_KINDS, "Only those of this kind"),
+            "since" => (false, Shape::Text, "Only what was done from then on: a date, or a time as in the lines"),
             "name" => (false, Shape::Text, "This one, by its path in the account: the answer is no list then"),
             _ => (true, Shape::Text, NAME.1),
         };

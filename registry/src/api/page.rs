@@ -39,6 +39,8 @@ pub(super) enum Filters {
     Repositories,
     /// `repository`, which has to be given.
     Tags,
+    /// `since`: what was done from then on.
+    Audit,
     /// Nothing, not even `limit`: how far a page goes is the list's own affair.
     Slices,
 }
@@ -51,6 +53,7 @@ impl Filters {
             Self::Expiring => &["limit", "expiring"],
             Self::Repositories => &["limit", "name_prefix", "kind", "name"],
             Self::Tags => &["limit", "repository"],
+            Self::Audit => &["limit", "since"],
             Self::Slices => &[],
         }
     }

@@ -125,6 +125,8 @@ pub(super) async fn change(call: Call) -> Answered {
     repository::change(store, &target, &settings, Some(seen)).await.map_err(kept_by("repository"))?;
     let patterns = settings.immutable_tags.len();
     tracing::info!(event = "repo.change", repository = %permit.name(), actor = call.actor.label(), immutable_tags = patterns, "settings were changed");
+    let entry = auth::Entry::new(auth::Happened::RepoChange, &call.actor).of(permit.account());
+    call.app.auth.note(entry.target(permit.name().as_str()));
     shown(StatusCode::OK, repository::get(store, &source).await.map_err(kept_by("repository"))?)
 }
 
@@ -161,6 +163,8 @@ pub(super) async fn delete(call: Call) -> Answered {
     let before = repository::get(store, &read.repository()).await.map_err(kept_by("repository"))?;
     repository::delete(store, &permit.repository(), seen).await.map_err(kept_by("repository"))?;
     tracing::info!(event = "repo.delete", repository = %permit.name(), actor = call.actor.label(), "deletion was ordered");
+    let entry = auth::Entry::new(auth::Happened::RepoDelete, &call.actor).of(permit.account());
+    call.app.auth.note(entry.target(permit.name().as_str()));
     // It may be gone already: then it is shown as it was, on its way.
     let now = repository::get(store, &read.repository()).await.ok();
     let gone = || Summary { deleting: Some(call.app.clock.now()), ..before };

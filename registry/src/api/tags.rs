@@ -63,6 +63,8 @@ pub(super) async fn delete(call: Call) -> Answered {
         deleted => deleted.map_err(kept_by("tag"))?,
     }
     tracing::info!(event = "tag.delete", repository = %name, tag = %tag, digest = %now, actor = call.actor.label(), "a tag was deleted");
+    let entry = auth::Entry::new(auth::Happened::TagDelete, &call.actor).of(permit.account());
+    call.app.auth.note(entry.target(format!("{name}:{tag}")));
     let mut response = empty(StatusCode::NO_CONTENT);
     set(&mut response, header::CACHE_CONTROL, "no-store");
     Ok(response)

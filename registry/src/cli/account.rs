@@ -68,6 +68,9 @@ pub(super) struct Set {
     /// Longest life of a push credential
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     max_ttl_push: Option<u64>,
+    /// Whole days that its audit is kept
+    #[arg(long, value_name = "DAYS")]
+    audit_days: Option<u32>,
     #[command(flatten)]
     on: On,
 }
@@ -139,6 +142,7 @@ async fn set(command: Set, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             max_ttl_pull: command.max_ttl_pull.map(Some),
             max_ttl_push: command.max_ttl_push.map(Some),
             ip_allow: given(command.ip_allow),
+            audit_days: command.audit_days.map(Some),
         },
     };
     if let Some(patterns) = given(command.public) {

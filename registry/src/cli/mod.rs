@@ -6,6 +6,7 @@
 //! The same program called by another name speaks another's protocol: that of docker's credential helpers, or of a kubelet's.
 
 mod account;
+mod audit;
 mod config;
 mod credential;
 mod credential_helper;
@@ -80,6 +81,9 @@ enum Command {
     Tag(tag::Tag),
     /// Count what an account keeps, or every account, through a server
     Usage(usage::Usage),
+    /// Follow, export and verify what was done, through a server or on the store
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Hash everything that is kept again, and report what is not as it was acknowledged
     Verify(verify::Verify),
     /// Keep pull Secrets of a Kubernetes cluster fresh, from access keys
@@ -215,6 +219,7 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::Repository(command) => Box::pin(repository::run(command)).await,
             Command::Tag(command) => Box::pin(tag::run(command)).await,
             Command::Usage(command) => Box::pin(usage::run(command)).await,
+            Command::Audit(command) => Box::pin(audit::run(command, clock)).await,
             Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
             Command::SecretRefresher(command) => Box::pin(secret_refresher::run(command, clock)).await,
             Command::Config(command) => Box::pin(config::run(command, clock)).await,

@@ -85,6 +85,12 @@ families! {
         "When the certificate that is served for this name ends, Unix time. Absent without TLS.";
     READ_ONLY "hythe_read_only" Gauge []
         "1 while the whole registry refuses writes.";
+    AUDIT_EVENTS "hythe_audit_events_total" Counter []
+        "Events that this process has written into the audit.";
+    AUDIT_DROPPED "hythe_audit_dropped_total" Counter []
+        "Events that were lost because 16 MiB of them waited for the store. The next batch of each account tells how many were its own.";
+    AUDIT_WAITING "hythe_audit_waiting_bytes" Gauge []
+        "Bytes of events that wait to be written. Above a few hundred KiB the store is away or too slow.";
     BUILD "hythe_build_info" Gauge ["version"]
         "1.";
     STARTED "process_start_time_seconds" Gauge []

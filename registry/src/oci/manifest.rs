@@ -17,7 +17,8 @@ use crate::{
 };
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
-const TAG: HeaderName = HeaderName::from_static("oci-tag");
+/// Names a tag that was set, once for each.
+pub(crate) const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
 /// `GET` and `HEAD` (end-3).
 pub(crate) async fn get(

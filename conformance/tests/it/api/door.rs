@@ -100,6 +100,7 @@ async fn a_role_is_refused_before_its_document_is_read() {
             "repository_list",
             "tag_list",
             "usage_get",
+            "audit_list",
         ],
     };
     for role in ["installer", "viewer"] {
@@ -126,6 +127,7 @@ async fn an_operator_key_keeps_accounts_and_nothing_in_them() {
         "account_delete",
         "usage_get",
         "usage_list",
+        "installation_audit_list",
     ];
     for (operation, request) in requests() {
         let denied = operator.send(request).await.status == 403;

@@ -1,6 +1,7 @@
 //! The commands of the documentation, run as they stand: one module a page, named after it.
 
 mod api;
+mod audit;
 mod from_elsewhere;
 mod keys_and_secrets;
 mod kubernetes;

@@ -133,12 +133,12 @@ const fn need(operation: ApiOperation) -> Need {
     use ApiOperation as O;
     match operation {
         O::OpenApi => Need::Any,
-        O::AccountList | O::UsageList => Need::OperatorReads,
+        O::AccountList | O::UsageList | O::InstallationAuditList => Need::OperatorReads,
         O::AccountCreate | O::AccountDelete => Need::OperatorWrites,
         O::AccountGet => Need::ReadAccount,
         O::AccountChange => Need::ChangeAccount,
         O::PublicGet | O::CredentialList | O::CredentialGet | O::RepositoryList | O::TagList => Need::Read,
-        O::KeyList | O::KeyGet | O::TrustList | O::TrustGet => Need::ReadKeys,
+        O::KeyList | O::KeyGet | O::TrustList | O::TrustGet | O::AuditList => Need::ReadKeys,
         O::PublicSet | O::KeyCreate | O::TrustCreate | O::RepositoryChange => Need::Write,
         O::KeyRetire | O::KeyRevoke | O::TrustDelete => Need::EndKey,
         O::CredentialMint => Need::Mint,
@@ -341,6 +341,8 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
         | O::TagList
         | O::UsageGet
         | O::UsageList
+        | O::AuditList
+        | O::InstallationAuditList
         | O::OpenApi
         | O::AccountList
         | O::AccountGet
@@ -381,6 +383,8 @@ fn done(operation: ApiOperation, account: bool, id: bool) -> u16 {
         | O::TagList
         | O::UsageGet
         | O::UsageList
+        | O::AuditList
+        | O::InstallationAuditList
         | O::OpenApi
         | O::AccountList
         | O::AccountGet

@@ -32,8 +32,8 @@ pub(super) struct Counted {
 /// What `auth` and the server itself keep; the queue of work is looked at by the clockwork, and a request that writes there changes
 /// the listing.
 const NOT_STORAGE: [&str; 6] = ["sys/", "gen/", "acct/", "auth/", "audit/", "w/"];
-/// A server says once a minute that it is there; no request does that.
-const HEARTBEAT: &str = "sys/replicas/";
+/// What goes on beside the requests: a server says once a minute that it is there, and writes once a second what was audited.
+const BESIDE: [&str; 2] = ["sys/replicas/", "audit/"];
 
 impl Counted {
     pub(super) fn new(clock: Arc<dyn storage::Clock>) -> Self {
@@ -50,10 +50,10 @@ impl Counted {
         std::mem::take(&mut *self.touched.lock())
     }
 
-    /// Every key and its version, the heartbeat of servers left out.
+    /// Every key and its version, what goes on beside the requests left out.
     pub(super) fn listing(&self) -> Vec<(String, Version)> {
         let mut listing = self.records.listing();
-        listing.retain(|(key, _)| !key.starts_with(HEARTBEAT));
+        listing.retain(|(key, _)| !BESIDE.iter().any(|beside| key.starts_with(beside)));
         listing
     }
 

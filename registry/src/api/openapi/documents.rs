@@ -47,10 +47,12 @@ const ON_STALE: Shape = Shape::OneOf(&["refuse", "serve"]);
 const ROLES: Shape = Shape::OneOf(&["owner", "publisher", "installer", "viewer"]);
 const KINDS: Shape = Shape::OneOf(&["pull", "push"]);
 pub(super) const REPOSITORY_KINDS: Shape = Shape::OneOf(&["image", "chart", "artifact"]);
+const PARTIES: Shape =
+    Shape::OneOf(&["credential", "key", "operator_key", "operator", "oidc", "configuration", "registry", "anonymous"]);
 const CIDRS: &str = "Networks as CIDR texts; none: from anywhere";
 
 /// The documents by name.
-pub(super) const DOCUMENTS: [(&str, &[Field]); 31] = [
+pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
     (
         "Account",
         &[
@@ -70,6 +72,7 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 31] = [
             may("max_ttl_pull", Shape::Number, "Longest life of a pull credential in seconds; absent: 30 days"),
             may("max_ttl_push", Shape::Number, "Longest life of a push credential in seconds; absent: 24 hours"),
             may("ip_allow", Shape::Texts, CIDRS),
+            may("audit_days", Shape::Number, "Whole days that its audit is kept; absent: 400"),
         ],
     ),
     (
@@ -94,6 +97,7 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 31] = [
             may("max_ttl_pull", Shape::NumberOrNull, "60 seconds to 90 days; null returns to the default"),
             may("max_ttl_push", Shape::NumberOrNull, "60 seconds to 90 days; null returns to the default"),
             may("ip_allow", Shape::Texts, CIDRS),
+            may("audit_days", Shape::NumberOrNull, "1 to 3650; null returns to the default; the operator's"),
         ],
     ),
     ("Public", &[must("patterns", Shape::Texts, "Patterns of repositories that anybody may pull from")]),
@@ -299,6 +303,31 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 31] = [
         "Usages",
         &[must("items", Shape::Documents("Usage"), "By name; of an account in several parts, the parts add up"), NEXT],
     ),
+    (
+        "Event",
+        &[
+            must("ts", Shape::Time, "When"),
+            must("event", Shape::Text, "What"),
+            must("account", Shape::TextOrNull, "The account that it concerns; null: the installation"),
+            must("gen", Shape::Text, "Its generation; twelve 0: the installation"),
+            must("actor", Shape::Document("Party"), "Who"),
+            must("target", Shape::TextOrNull, "What it was done to"),
+            must("ip", Shape::TextOrNull, "The client's address; null for a command on the store"),
+            must("user_agent", Shape::TextOrNull, "What the client calls itself"),
+            must("request_id", Shape::TextOrNull, "The request, in its answer and in the log"),
+            must("outcome", Shape::OneOf(&["ok", "denied"]), "How it went"),
+            must("reason", Shape::TextOrNull, "Why it was denied"),
+        ],
+    ),
+    (
+        "Party",
+        &[
+            must("type", PARTIES, "What it is"),
+            must("id", Shape::TextOrNull, "Its id"),
+            must("label", Shape::TextOrNull, "What it is called"),
+        ],
+    ),
+    ("Events", &[must("items", Shape::Documents("Event"), "In the order they were written"), NEXT]),
     ("Errors", &[must("errors", Shape::Documents("Error"), "One at least")]),
     (
         "Error",

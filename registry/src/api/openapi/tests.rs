@@ -137,4 +137,7 @@ async fn the_document_names_the_fields_that_answers_have() {
     let listed = listed.document(&host);
     assert!(serde_json::to_value(&listed).unwrap().get("revoked_at").is_some());
     agrees("Credential", &listed);
+    let event = auth.audit(&store, &name, None, &Page::default()).await.unwrap().items.remove(0);
+    agrees("Event", &event);
+    agrees("Party", &event.actor);
 }
