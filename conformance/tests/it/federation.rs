@@ -161,7 +161,7 @@ async fn a_token_of_a_real_provider_becomes_a_credential_that_pulls() {
     assert!(wrong.iter().all(|answer| answer.text() == wrong[0].text()));
     assert_eq!(provider.asked("/jwks").await, 1, "a kid that is not there is asked for once a minute at most");
 
-    harness.send(exchange(&id, &token, "repository:acme/web/api:push")).await.expect(400);
+    harness.send(exchange(&id, &token, "repository:acme/web/api:delete")).await.expect(400);
     let once = trust(&harness, &provider.issuer, "push").await;
     assert!(
         harness.send(exchange(&once, &token, "")).await.expect(200).json()["password"]

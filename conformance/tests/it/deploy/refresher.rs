@@ -107,8 +107,8 @@ async fn the_refresher_s_pod_is_locked_in_and_finds_its_keys() {
         pod["volumes"].as_array().unwrap().iter().find(|volume| &volume["name"] == name).unwrap().clone()
     };
     let key = mounted("/etc/hythe/keys/acme-key");
-    // A file that others than the pod's group can read would be refused.
-    assert_eq!((&key["secret"]["secretName"], &key["secret"]["defaultMode"]), (&json!("acme-key"), &json!(0o440)));
+    // A file that others than the pod's group can read would be refused. Kubernetes reads the number as YAML 1.1 does.
+    assert_eq!((&key["secret"]["secretName"], &key["secret"]["defaultMode"]), (&json!("acme-key"), &json!("0440")));
     assert_eq!(mounted("/etc/hythe/ca")["configMap"]["name"], "authority");
 }
 

@@ -71,7 +71,10 @@ async fn without_the_store_nobody_gets_anything_but_the_pulls_that_an_account_ch
     world.pass(6);
     let (mut cells, mut wrong) = (0, Vec::new());
     let before = world.counted.listing();
-    for kind in OperationKind::ALL.into_iter().filter(|kind| !matches!(kind.access(), Access::Open | Access::Api | Access::Exchange)) {
+    for kind in OperationKind::ALL
+        .into_iter()
+        .filter(|kind| !matches!(kind.access(), Access::Open | Access::Api | Access::Exchange))
+    {
         for visitor in &visitors {
             for number in 0..request::count(kind) {
                 cells += 1;
