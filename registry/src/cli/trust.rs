@@ -52,10 +52,10 @@ pub(super) struct Create {
     #[arg(long, value_name = "URL", requires = "of_cluster")]
     kubernetes_issuer: Option<String>,
     /// With Kubernetes: only this service account
-    #[arg(long, value_name = "NAMESPACE:NAME", group = "of_cluster", requires = "kubernetes_issuer")]
+    #[arg(long, value_name = "NAMESPACE:NAME", group = "of_cluster", conflicts_with_all = ["github", "github_repository", "issuer"])]
     service_account: Option<String>,
     /// With Kubernetes: every service account of this namespace
-    #[arg(long, value_name = "NAMESPACE", group = "of_cluster", requires = "kubernetes_issuer")]
+    #[arg(long, value_name = "NAMESPACE", group = "of_cluster", conflicts_with_all = ["github", "github_repository", "issuer"])]
     namespace: Option<String>,
     /// Any other issuer, as its tokens name it
     #[arg(long, value_name = "URL", requires = "claims")]
