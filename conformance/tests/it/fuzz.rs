@@ -4,6 +4,7 @@
 mod challenge;
 mod claims;
 mod header;
+mod oidc;
 mod scope;
 mod secret;
 mod token;
@@ -42,7 +43,12 @@ impl Installation {
         let clock = Arc::new(ManualClock::at(DateTime::from_timestamp(1_800_000_000, 0).unwrap()));
         let records = Arc::new(MemoryRecords::new(clock.clone()));
         let free = || Rate { burst: 1e12, per_second: 1e12 };
-        let settings = Settings { failures: free(), token_requests: free(), ..Settings::default() };
+        let settings = Settings {
+            failures: free(),
+            token_requests: free(),
+            live_credentials_per_key: u64::MAX,
+            ..Settings::default()
+        };
         let auth = Auth::open(records.clone(), clock, settings).await.unwrap();
         for name in ["acme", "beta"] {
             make_account(&auth, name).await;
