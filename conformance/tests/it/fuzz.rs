@@ -46,7 +46,9 @@ impl Installation {
         let settings = Settings {
             failures: free(),
             token_requests: free(),
+            mints: free(),
             live_credentials_per_key: u64::MAX,
+            live_credentials_per_account: u64::MAX,
             ..Settings::default()
         };
         let auth = Auth::open(records.clone(), clock, settings).await.unwrap();
