@@ -16,6 +16,7 @@ mod event;
 mod origin;
 mod points;
 mod read;
+mod stale;
 mod sweep;
 mod throttle;
 mod verify;
@@ -32,7 +33,7 @@ use parking_lot::Mutex;
 use storage::Generation;
 use tokio::sync::Notify;
 
-use self::{chain::Chain, throttle::Throttled};
+use self::{chain::Chain, stale::Stale, throttle::Throttled};
 pub use self::{
     event::{Entry, Event, Happened, Outcome, Party, PartyKind},
     origin::Origin,
@@ -60,6 +61,7 @@ pub(crate) struct Audit {
     dropped: AtomicU64,
     full: Notify,
     pub(crate) throttled: Throttled,
+    pub(crate) stale: Stale,
 }
 
 /// How much of the audit a process has written, and has yet to write.
@@ -129,6 +131,9 @@ impl Auth {
     /// Writes what waits now, of every account; the first failure, after all were tried.
     pub async fn flush_audit(&self) -> Result<(), Error> {
         self.audit.throttled.tick(self.clock.elapsed());
+        if self.stands() {
+            self.note_stale();
+        }
         let chains: Vec<_> = self.audit.chains.lock().values().filter(|chain| !chain.rests()).cloned().collect();
         let mut outcomes = Vec::new();
         for chains in chains.chunks(AT_ONCE) {

@@ -65,6 +65,9 @@ impl Auth {
             if self.holds(begun) {
                 if begun.standing != Standing::Confirmed {
                     self.stale_decisions.fetch_add(1, Ordering::Relaxed);
+                    if let Some(holder) = principal.holder() {
+                        self.audit.stale.decided(holder.account());
+                    }
                 }
                 return Ok(principal);
             }

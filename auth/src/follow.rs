@@ -114,7 +114,8 @@ impl Auth {
         self.stale_decisions.load(Ordering::Relaxed)
     }
 
-    fn stands(&self) -> bool {
+    /// Whether the log was confirmed within the bound.
+    pub(crate) fn stands(&self) -> bool {
         self.log_age().is_some_and(|age| age < self.settings.bound)
     }
 

@@ -73,6 +73,7 @@ happened! {
     TagMove "tag.move" "A tag was set. Target: `REPOSITORY:TAG@DIGEST`.";
     TagDelete "tag.delete" "A tag was deleted. Target: `REPOSITORY:TAG`.";
     IpDeny "ip.deny" "Somebody with the right secret came from an address that is not allowed. Target: the id of the key or credential.";
+    StaleServe "stale.serve" "The log of ended rights could not be read for a while, and pulls went on because the account wants it (`on_stale`). Target: how many were decided so.";
     AuditSweep "audit.sweep" "Days of the audit were removed because their time was over. Target: the first day that is kept.";
 }
 

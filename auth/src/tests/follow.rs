@@ -139,9 +139,23 @@ async fn without_the_store_an_account_is_refused_at_the_bound_or_its_pulls_serve
     assert!(serving.asks().await.is_ok());
     serving.world.pass(1);
     assert!(matches!(serving.asks().await, Err(Refusal::Stale)));
+    // What was decided so is told once it is known again what has ended.
+    let told = async || {
+        serving.other.flush_audit().await.unwrap();
+        let page = Page { after: None, limit: 100 };
+        let lines = serving.other.audit(&Actor::Store, &name("acme"), None, &page).await.unwrap().items;
+        lines
+            .into_iter()
+            .filter(|line| line.event == "stale.serve")
+            .map(|line| line.target.unwrap())
+            .collect::<Vec<_>>()
+    };
     serving.world.records.faults().heal();
     serving.world.pass(1);
+    assert_eq!(told().await, Vec::<String>::new());
     assert_eq!(serving.asks().await.unwrap().holder().unwrap().stale(), None);
+    assert_eq!(told().await, ["2"]);
+    assert_eq!(told().await, ["2"]);
 }
 
 /// A clock whose two sides move apart, as in a machine that was suspended.
