@@ -182,6 +182,7 @@ async fn docker_pushes_and_pulls_without_a_login() {
     // Somebody ended the login: `docker logout` forgets it, and the next pull has another.
     let name = helped.get().await["Username"].as_str().unwrap().to_owned();
     harness.hythe(&["credential", "revoke", "acme", name.rsplit('.').next().unwrap()]).await;
+    harness.heard().await;
     docker(&["pull", &reference]).fails().await.says("was revoked at");
     docker(&["logout", &harness.host()]).ok().await;
     assert_eq!(docker(&["pull", &reference]).ok().await.digest(), pushed);
