@@ -1,7 +1,7 @@
 //! From what was presented to who it is. Every answer is made from the records as they are now, or as they were no longer ago
 //! than the bound.
 
-use std::{net::IpAddr, sync::atomic::Ordering};
+use std::net::IpAddr;
 
 use storage::{AccountName, Generation, RepositoryName, Time, key};
 
@@ -12,7 +12,7 @@ use crate::{
     decide::{Action, logs_in},
     dossier::{Dossier, KeyDossier},
     error::Error,
-    follow::{Standing, TRIES},
+    follow::Standing,
     id::Id,
     installation::Auth,
     limit::Neighbourhood,
@@ -59,20 +59,13 @@ impl Auth {
         from: IpAddr,
         about: Option<&RepositoryName>,
     ) -> Result<Principal, Refusal> {
-        for _ in 0..TRIES {
-            let begun = self.begin().await;
-            let principal = self.identify(presented, from, about, begun.standing).await?;
-            if self.holds(begun) {
-                if begun.standing != Standing::Confirmed {
-                    self.stale_decisions.fetch_add(1, Ordering::Relaxed);
-                    if let Some(holder) = principal.holder() {
-                        self.audit.stale.decided(holder.account());
-                    }
-                }
-                return Ok(principal);
-            }
+        let (principal, standing) = self.decide(|standing| self.identify(presented, from, about, standing)).await?;
+        if standing != Standing::Confirmed
+            && let Some(holder) = principal.holder()
+        {
+            self.audit.stale.decided(holder.account());
         }
-        Err(Refusal::Stale)
+        Ok(principal)
     }
 
     async fn identify(
@@ -312,14 +305,9 @@ impl Auth {
     }
 
     pub(crate) async fn access_key(&self, secret: &Secret, from: IpAddr) -> Result<KeyHolder, Refusal> {
-        for _ in 0..TRIES {
-            let begun = self.begin().await;
-            let holder = self.identify_key(secret, from, begun.standing.or_refuse()?).await?;
-            if self.holds(begun) {
-                return Ok(holder);
-            }
-        }
-        Err(Refusal::Stale)
+        let (holder, _) =
+            self.decide(async |standing| self.identify_key(secret, from, standing.or_refuse()?).await).await?;
+        Ok(holder)
     }
 
     async fn identify_key(&self, secret: &Secret, from: IpAddr, standing: Standing) -> Result<KeyHolder, Refusal> {
@@ -363,14 +351,9 @@ impl Auth {
     }
 
     pub(crate) async fn operator_key(&self, secret: &Secret, from: IpAddr) -> Result<Id, Refusal> {
-        for _ in 0..TRIES {
-            let begun = self.begin().await;
-            let id = self.identify_operator(secret, from, begun.standing.or_refuse()?).await?;
-            if self.holds(begun) {
-                return Ok(id);
-            }
-        }
-        Err(Refusal::Stale)
+        let (id, _) =
+            self.decide(async |standing| self.identify_operator(secret, from, standing.or_refuse()?).await).await?;
+        Ok(id)
     }
 
     async fn identify_operator(&self, secret: &Secret, from: IpAddr, standing: Standing) -> Result<Id, Refusal> {

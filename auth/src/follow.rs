@@ -52,25 +52,44 @@ impl Standing {
 }
 
 /// Tries of a decision while rights end around it; the second finds all it needs in memory.
-pub(crate) const TRIES: usize = 4;
+const TRIES: usize = 4;
 
 /// What a decision goes by, noted before it reads anything.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Begun {
-    pub(crate) standing: Standing,
+struct Begun {
+    standing: Standing,
     place: u64,
 }
 
 impl Auth {
-    /// Begins a decision.
-    pub(crate) async fn begin(&self) -> Begun {
+    /// Makes a decision by what `read` finds, and again as long as something is heard to have ended meanwhile; with it, how the log
+    /// stood.
+    pub(crate) async fn decide<T, E, F>(&self, mut read: impl FnMut(Standing) -> F) -> Result<(T, Standing), E>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: From<Refusal>,
+    {
+        for _ in 0..TRIES {
+            let begun = self.begin().await;
+            let found = read(begun.standing).await?;
+            if self.holds(begun) {
+                if begun.standing != Standing::Confirmed {
+                    self.stale_decisions.fetch_add(1, Ordering::Relaxed);
+                }
+                return Ok((found, begun.standing));
+            }
+        }
+        Err(Refusal::Stale.into())
+    }
+
+    async fn begin(&self) -> Begun {
         let standing = self.standing().await;
         Begun { standing, place: self.watch.place() }
     }
 
     /// Whether what was found since may be decided by now: the log is known as well as it must be, and nothing was heard to have
     /// ended. However long the reading took.
-    pub(crate) fn holds(&self, begun: Begun) -> bool {
+    fn holds(&self, begun: Begun) -> bool {
         // In this order: a look makes its entries known before it counts as a confirmation.
         let confirmed = begun.standing != Standing::Confirmed || self.stands();
         confirmed && self.watch.place() == begun.place

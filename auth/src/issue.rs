@@ -1,12 +1,12 @@
 //! The token endpoint's rules: a grant is an intersection, and a living credential never gets an error for what it asked.
 
-use std::{net::IpAddr, sync::atomic::Ordering, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use chrono::TimeDelta;
 use storage::Time;
 
 use crate::{
-    follow::{Standing, TRIES},
+    follow::Standing,
     installation::Auth,
     principal::{Holder, Presented},
     refusal::{Reason, Refusal, WRONG},
@@ -99,17 +99,12 @@ impl Auth {
             return Err(TokenRefusal::UnknownService);
         }
         let scopes = Scopes::parse(request.scopes.iter().copied(), Some(request.host));
-        for attempt in 0..TRIES {
-            let begun = self.begin().await;
-            let issued = self.issue_for(&request, &scopes, from, begun.standing, attempt == 0).await?;
-            if self.holds(begun) {
-                if begun.standing != Standing::Confirmed {
-                    self.stale_decisions.fetch_add(1, Ordering::Relaxed);
-                }
-                return Ok(issued);
-            }
-        }
-        Err(Refusal::Stale.into())
+        // A request counts once, however often it is looked at.
+        let mut counts = true;
+        let (issued, _) = self
+            .decide(|standing| self.issue_for(&request, &scopes, from, standing, std::mem::take(&mut counts)))
+            .await?;
+        Ok(issued)
     }
 
     async fn issue_for(

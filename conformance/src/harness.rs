@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::{
-    actor::Caller,
+    actor::{Caller, Credential},
     client::{Client, Request},
     clock::VARIABLE,
     minio::Minio,
@@ -318,20 +318,12 @@ impl Harness {
             self.hythe(&["account", "create", "witness"]).await;
         }
         let made = self.hythe(&["credential", "create", "witness", "--kind", "pull", "--output", "json"]).await;
-        let made: serde_json::Value = serde_json::from_str(&made.stdout).unwrap_or_default();
-        let field = |name: &str| made.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let caller = Caller::basic(self.client(), &field("username"), &field("password"));
+        let made = Credential::parse(&made.stdout);
+        let caller = Caller::basic(self.client(), &made.username, &made.password);
         let ask = async || caller.send(Request::get("/v2/")).await.status;
         assert_eq!(ask().await, 200, "{}", self.log());
-        self.hythe(&["credential", "revoke", "witness", &field("id")]).await;
-        let mut looks = tokio::time::interval(PROBE);
-        for _ in 0..PROBES {
-            looks.tick().await;
-            if ask().await == 401 {
-                return;
-            }
-        }
-        panic!("the server has not heard of a revocation for a minute\n{}", self.log())
+        self.hythe(&["credential", "revoke", "witness", &made.id]).await;
+        until("the server has heard of a revocation", async || ask().await == 401).await;
     }
 
     /// A command that has not run yet, for those that are meant to fail.
