@@ -75,7 +75,7 @@ pub use limit::Rate;
 pub use network::Networks;
 pub use operator_key::{NewOperatorKey, OperatorKeyDocument};
 pub use page::{Listing, Page};
-pub use principal::{Actor, Grant, Holder, KeyHolder, Presented, Principal, Public, View, user_name};
+pub use principal::{Actor, Grant, Holder, KeyHolder, Presented, Principal, Public, View, Whence, user_name};
 pub use public::PublicDocument;
 pub use refusal::{Reason, Refusal, WRONG};
 pub use render::{CredentialDocument, Host, Rendering, SecretName};

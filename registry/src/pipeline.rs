@@ -127,7 +127,7 @@ async fn accepted(
         Ok(operation) => operation,
         Err(error @ (RouteError::NotFound { v2: true } | RouteError::Method { v2: true, .. })) => {
             // Strangers are asked who they are before they are told what there is.
-            let who = app.auth.authenticate(authorization.presented(), host.client, None).await?;
+            let who = app.auth.authenticate(authorization.presented(), host.whence(), None).await?;
             auth::authorize_ping(&who)?;
             return Err(error.into());
         }
@@ -155,7 +155,7 @@ async fn accepted(
                 span.record("account", name.account().as_str()).record("repository", name.as_str());
             }
             let place = app.auth.place();
-            let who = app.auth.authenticate(authorization.presented(), host.client, name).await?;
+            let who = app.auth.authenticate(authorization.presented(), host.whence(), name).await?;
             known.credential = who.holder().map(|holder| holder.user().to_owned());
             let stale = who.holder().and_then(auth::Holder::stale).map(stale_warning);
             known.warning = stale.or_else(|| who.holder().and_then(auth::Holder::expiry_warning));

@@ -215,7 +215,8 @@ async fn serve(
             config.server.trusted_proxies.clone(),
             address,
             acceptor.is_some(),
-        ),
+        )
+        .with_account_domain(config.server.account_domain.clone()),
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
         limits: Arc::new(Live::new(config.limits.clone())),
