@@ -245,6 +245,6 @@ impl Auth {
 }
 
 /// Whether the name means this generation now.
-fn is_meant(record: &AccountRecord, account: &Account) -> bool {
+pub(crate) fn is_meant(record: &AccountRecord, account: &Account) -> bool {
     record.generation == *account.generation() && record.state != AccountState::Deleted
 }

@@ -26,6 +26,7 @@ mod dossier;
 mod error;
 mod federation;
 mod follow;
+mod host;
 mod id;
 mod installation;
 mod issue;

@@ -227,7 +227,7 @@ async fn serve(
         operations.serve(handler, None, Arc::clone(&app.limits), &tasks, Arc::new(Metrics::new(&*app.clock)));
     }
     let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
-    replica::announce(&tasks, records, clock, address, app.hosts.canonical(), read_only).await;
+    replica::announce(&tasks, records, clock, address, &app.hosts, read_only).await;
     if let Some(certificates) = &certificates {
         certificates.clone().keep_fresh(&tasks);
     }
