@@ -43,6 +43,8 @@ mod operations;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod replicas;
+#[cfg(test)]
 mod revocation;
 #[cfg(test)]
 mod secret;
