@@ -85,9 +85,13 @@ impl Harness {
 
     /// Two servers on one bucket, behind one address: each request goes to the other one.
     pub async fn in_turns() -> Self {
-        let mut harness = Self::on(Store::Minio).await;
-        let second = harness.replica(None).await;
-        let (own, other, front) = (harness.client.address(), second.client.address(), free_address());
+        let front = free_address();
+        let args = ["--public-url".to_owned(), format!("http://{front}")];
+        let mut harness = Self::with(Store::Minio, &args.each_ref().map(String::as_str)).await;
+        let mut second = harness.further(None).await;
+        second.serve_args = args.into();
+        second.boot().await;
+        let (own, other) = (harness.client.address(), second.client.address());
         harness.turns = Some(Turns::start(front, &[own, other], &harness.dir.path().join("turns")).await);
         harness.own = Some(own);
         harness.second = Some(Box::new(second));
@@ -154,6 +158,12 @@ impl Harness {
     /// # Panics
     /// When this harness has no bucket.
     pub async fn replica(&self, endpoint: Option<SocketAddr>) -> Self {
+        let mut harness = self.further(endpoint).await;
+        harness.boot().await;
+        harness
+    }
+
+    async fn further(&self, endpoint: Option<SocketAddr>) -> Self {
         let mut environment = self.environment();
         assert!(!environment.is_empty(), "only a bucket can have several servers");
         if let Some(endpoint) = endpoint {
@@ -161,7 +171,6 @@ impl Harness {
         }
         let mut harness = Self::stopped(Store::Local).await;
         harness.shared = Some(environment);
-        harness.boot().await;
         harness
     }
 
