@@ -17,6 +17,7 @@ use crate::{
     network::Networks,
     page::{Listing, Page, one_page},
     principal::{Actor, Frozen},
+    quota::Quota,
     refusal::{Reason, Refusal},
     revocation::{Ended, What},
     right::Right,
@@ -97,6 +98,8 @@ pub(crate) struct AccountRecord {
     pub(crate) on_stale: OnStale,
     #[serde(default)]
     pub(crate) policy: Policy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) quota_bytes: Option<Quota>,
     /// Whether a configuration names it, or did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) declared: bool,
@@ -135,6 +138,8 @@ pub struct AccountDocument {
     pub on_stale: OnStale,
     /// What its credentials are held to.
     pub policy: Policy,
+    /// What it may keep; `None`: what the server's default says.
+    pub quota_bytes: Option<Quota>,
     /// The record's `rev`: its `ETag`.
     #[serde(skip)]
     pub rev: u64,
@@ -153,6 +158,7 @@ impl From<Document<AccountRecord>> for AccountDocument {
             hosts: record.hosts,
             on_stale: record.on_stale,
             policy: record.policy,
+            quota_bytes: record.quota_bytes,
             rev,
         }
     }
@@ -182,6 +188,9 @@ pub struct AccountChange {
     /// What its credentials are held to; the owner only lowers.
     #[serde(default)]
     pub policy: PolicyChange,
+    /// What it may keep; `Some(None)` returns to the default. The operator's alone.
+    #[serde(default, deserialize_with = "given")]
+    pub quota_bytes: Option<Option<Quota>>,
 }
 
 /// A merge patch of a policy.
@@ -285,6 +294,7 @@ impl Auth {
             hosts: Vec::new(),
             on_stale: OnStale::default(),
             policy: Policy::default(),
+            quota_bytes: None,
             declared: false,
         };
         let account_key = key::account(&name);
@@ -331,7 +341,9 @@ impl Auth {
         if_match: Option<u64>,
     ) -> Result<AccountDocument, Error> {
         let owner = self.admit(actor, Right::ChangeAccount, Some(name))?;
-        if let (Some(key), Some(_)) = (owner, change.state) {
+        if let Some(key) = owner
+            && (change.state.is_some() || change.quota_bytes.is_some())
+        {
             return Err(Refusal::Denied(Reason::Role(key.role)).into());
         }
         let ip_allow = check_change(change)?;
@@ -345,7 +357,7 @@ impl Auth {
             })
             .await?;
         // What gives back is told as well as what takes away: it is cached the same.
-        let decides = change.state.is_some() || change.on_stale.is_some() || ip_allow.is_some();
+        let decides = change.state.is_some() || change.on_stale.is_some() || ip_allow.is_some() || change.quota_bytes.is_some();
         if decides {
             self.log_end(&document.value.generation, What::Everything).await?;
         }
@@ -443,6 +455,7 @@ fn apply(record: &mut AccountRecord, change: &AccountChange, ip_allow: Option<&N
     }
     record.state = change.state.unwrap_or(record.state);
     record.on_stale = change.on_stale.unwrap_or(record.on_stale);
+    record.quota_bytes = change.quota_bytes.unwrap_or(record.quota_bytes);
     record.policy.max_ttl_pull = change.policy.max_ttl_pull.unwrap_or(record.policy.max_ttl_pull);
     record.policy.max_ttl_push = change.policy.max_ttl_push.unwrap_or(record.policy.max_ttl_push);
     record.policy.audit_days = change.policy.audit_days.unwrap_or(record.policy.audit_days);

@@ -25,6 +25,8 @@ pub struct Settings {
     pub live_credentials_per_key: u64,
     /// Live credentials of one account.
     pub live_credentials_per_account: u64,
+    /// What an account may keep, in bytes, whose document does not say it; `None`: all there is room for.
+    pub default_quota: Option<u64>,
     /// The issuers of tokens whose keys this registry asks for, by their `iss`.
     pub trusted_issuers: Vec<String>,
 }
@@ -42,6 +44,7 @@ impl Default for Settings {
             revocations: Rate { burst: 5.0, per_second: 5.0 },
             live_credentials_per_key: 10_000,
             live_credentials_per_account: 1_000_000,
+            default_quota: None,
             trusted_issuers: Vec::new(),
         }
     }

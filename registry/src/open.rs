@@ -133,6 +133,7 @@ pub async fn auth(opened: &Opened, config: &Config, clock: Arc<dyn Clock>) -> Re
             (Store::Remote { records: None, .. }, Held::Nothing) => APPENDS_APART,
             _ => Duration::ZERO,
         },
+        default_quota: config.server.default_quota,
         trusted_issuers: config.issuers.trusted.clone(),
         ..auth::Settings::default()
     };
