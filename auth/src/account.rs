@@ -357,7 +357,8 @@ impl Auth {
             })
             .await?;
         // What gives back is told as well as what takes away: it is cached the same.
-        let decides = change.state.is_some() || change.on_stale.is_some() || ip_allow.is_some() || change.quota_bytes.is_some();
+        let decides =
+            change.state.is_some() || change.on_stale.is_some() || ip_allow.is_some() || change.quota_bytes.is_some();
         if decides {
             self.log_end(&document.value.generation, What::Everything).await?;
         }

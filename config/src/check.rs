@@ -77,7 +77,10 @@ fn server(read: &Read<'_>) -> Result<Server, Error> {
         sparse_manifests: read.one("sparse_manifests", switch)?,
         default_quota: read.one("default_quota", |text| match text {
             "none" => Ok(None),
-            size => size.parse::<ByteSize>().map(|size| Some(size.bytes())).map_err(|rule| format!("expected {rule}, or none")),
+            size => size
+                .parse::<ByteSize>()
+                .map(|size| Some(size.bytes()))
+                .map_err(|rule| format!("expected {rule}, or none")),
         })?,
         open_uploads: read.one("open_uploads", count)?,
         revocation_bound: read.one("revocation_bound", |text| {

@@ -134,15 +134,37 @@ async fn push(store: &Store, target: &Writable, data: Vec<u8>) -> Result<(), Err
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Push { process: usize, repository: usize, blob: usize },
-    Mount { process: usize, from: usize, to: usize, blob: usize },
-    Delete { process: usize, repository: usize, blob: usize },
-    Flush { process: usize },
+    Push {
+        process: usize,
+        repository: usize,
+        blob: usize,
+    },
+    Mount {
+        process: usize,
+        from: usize,
+        to: usize,
+        blob: usize,
+    },
+    Delete {
+        process: usize,
+        repository: usize,
+        blob: usize,
+    },
+    Flush {
+        process: usize,
+    },
     /// A write of a counter goes wrong; for good only with the process.
-    Faulty { process: usize, fault: usize },
+    Faulty {
+        process: usize,
+        fault: usize,
+    },
     Deliver,
-    Crash { process: usize },
-    Recount { process: usize },
+    Crash {
+        process: usize,
+    },
+    Recount {
+        process: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -389,7 +411,9 @@ async fn unfinished_uploads_are_counted_until_they_end_or_nobody_goes_on_with_th
     upload::append(&store, &target, &first, incoming(vec![1; 5], true)).await.unwrap();
     upload::cancel(&store, &target, &second).await.unwrap();
     let third = begin().await.unwrap();
-    upload::commit(&store, &target, &third, &Digest::of(Algorithm::Sha256, &[1; 5]), incoming(vec![], true)).await.unwrap();
+    upload::commit(&store, &target, &third, &Digest::of(Algorithm::Sha256, &[1; 5]), incoming(vec![], true))
+        .await
+        .unwrap();
     begin().await.unwrap();
     assert!(begin().await.is_err());
     world.later(3601);

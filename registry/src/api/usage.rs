@@ -35,8 +35,7 @@ pub(super) struct UsageDocument {
 impl UsageDocument {
     /// A count with what the account uses and may use.
     async fn of(app: &App, account: &Account, counted: usage::Usage, complete: bool) -> Result<Self, Failure> {
-        let (used, quota) =
-            tokio::join!(usage::used(&app.store, account), app.auth.quota_of(account.name()));
+        let (used, quota) = tokio::join!(usage::used(&app.store, account), app.auth.quota_of(account.name()));
         let (used_bytes, quota_bytes) = (used?, quota?);
         let left_bytes = quota_bytes.map(|quota| quota.saturating_sub(used_bytes));
         let account = account.name().clone();

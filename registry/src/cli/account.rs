@@ -74,7 +74,7 @@ pub(super) struct Set {
     /// Whole days that its audit is kept
     #[arg(long, value_name = "DAYS")]
     audit_days: Option<u32>,
-    /// What it may keep: a size, none, or default for what the server's default_quota says
+    /// What it may keep: a size, none, or default for the server's default
     #[arg(long, value_name = "SIZE|none|default", value_parser = quota)]
     quota: Option<Asked>,
     #[command(flatten)]

@@ -154,13 +154,7 @@ async fn sizes(
 
 /// Whether a repository that did not push a blob counts it: the one that did contains it no more, and this is the first of those
 /// that share it.
-async fn heir(
-    store: &Store,
-    repository: &Repository,
-    name: &str,
-    member: &Member,
-    x: &DataId,
-) -> Result<bool, Error> {
+async fn heir(store: &Store, repository: &Repository, name: &str, member: &Member, x: &DataId) -> Result<bool, Error> {
     let Ok(digest) = Digest::from_dashed(name) else { return Ok(false) };
     let contains = async |path: &str| {
         let Some(other) = member::sibling(repository, path) else { return Ok::<_, Error>(false) };

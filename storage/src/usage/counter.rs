@@ -81,6 +81,8 @@ struct Known {
     /// All that this process has noted under that name, and how much of it is known to be written.
     noted: Sum,
     written: Sum,
+    /// Whether a write failed, so that the record may say more than `written`.
+    doubtful: bool,
     own: Option<Document<Sum>>,
     /// Everybody's, as read last.
     counters: BTreeMap<String, (Version, Sum)>,
@@ -97,6 +99,7 @@ impl Known {
             name: crate::random_text(16),
             noted: Sum::default(),
             written: Sum::default(),
+            doubtful: false,
             own: None,
             counters: BTreeMap::new(),
             base: None,
@@ -117,10 +120,16 @@ impl Known {
         u64::try_from(self.sum().bytes).unwrap_or_default()
     }
 
+    /// Whether the counter has to be written.
+    fn moved(&self) -> bool {
+        self.doubtful || self.noted != self.written
+    }
+
     /// A recount has taken the counter into its base and removed it: what was not in it begins a new one.
     fn begin_anew(&mut self) {
         self.noted = self.noted.minus(self.written);
         self.written = Sum::default();
+        self.doubtful = false;
         self.own = None;
         self.name = crate::random_text(16);
     }
@@ -156,7 +165,7 @@ impl Counters {
     fn with<T>(&self, account: &Account, act: impl FnOnce(&mut Known) -> T) -> T {
         let mut accounts = self.accounts.lock();
         if accounts.len() >= MOST && !accounts.contains_key(account.generation()) {
-            accounts.retain(|_, known| known.noted != known.written);
+            accounts.retain(|_, known| known.moved());
         }
         act(accounts.entry(account.generation().clone()).or_insert_with(|| Known::new(account)))
     }
@@ -207,7 +216,9 @@ impl Counters {
             };
             match written {
                 Ok(own) => {
-                    self.with(account, |known| (known.written, known.own) = (noted, Some(own)));
+                    self.with(account, |known| {
+                        (known.written, known.doubtful, known.own) = (noted, false, Some(own));
+                    });
                     return Ok(());
                 }
                 // Nobody else writes it: an answer to an earlier write was lost, or a recount has removed it.
@@ -218,7 +229,10 @@ impl Counters {
                         None => known.begin_anew(),
                     });
                 }
-                Err(other) => return Err(other),
+                Err(other) => {
+                    self.with(account, |known| known.doubtful = true);
+                    return Err(other);
+                }
             }
         }
         Err(Error::unavailable("a usage counter is changed by somebody else"))
@@ -301,7 +315,7 @@ pub async fn flush(store: &Store) -> Result<(), Error> {
     let _alone = counters.writing.lock().await;
     let moved: Vec<_> = {
         let accounts = counters.accounts.lock();
-        accounts.values().filter(|known| known.noted != known.written).map(|known| known.account.clone()).collect()
+        accounts.values().filter(|known| known.moved()).map(|known| known.account.clone()).collect()
     };
     let mut outcome = Ok(());
     for some in moved.chunks(AT_ONCE) {

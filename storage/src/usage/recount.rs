@@ -32,7 +32,8 @@ pub enum Turn {
     Settling,
     /// An account has a new base.
     Made,
-    /// A counter moved meanwhile: the count is worth nothing, and the account waits for the next round.
+    /// A counter moved meanwhile: the count is worth nothing. The account waits for the next round, or if it was never counted for
+    /// its next turn.
     Moved,
     /// There is nothing to count.
     Idle,
@@ -69,9 +70,13 @@ impl Recounter {
     pub async fn turn(&mut self, store: &Store) -> Result<Turn, Error> {
         store.writable()?;
         if let Some(mut recount) = self.now.take() {
+            let first = recount.base.is_none();
             let turn = recount.go_on(store).await?;
-            if matches!(turn, Turn::Counted | Turn::Settling) {
-                self.now = Some(recount);
+            match turn {
+                Turn::Counted | Turn::Settling => self.now = Some(recount),
+                // One that was never counted is tried again after the others.
+                Turn::Moved if first => self.queue.push_back(recount.account),
+                Turn::Made | Turn::Moved | Turn::Idle => {}
             }
             return Ok(turn);
         }

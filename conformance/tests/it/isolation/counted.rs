@@ -35,7 +35,8 @@ const NOT_STORAGE: [&str; 6] = ["sys/", "gen/", "acct/", "auth/", "audit/", "w/"
 /// What goes on beside the requests: a server says once a minute that it is there, and writes once a second what was audited and
 /// what accounts came to use.
 fn beside(key: &str) -> bool {
-    let counter = key.strip_prefix("t/").and_then(|rest| rest.split_once('/')).is_some_and(|(_, of)| of.starts_with("q/"));
+    let counter =
+        key.strip_prefix("t/").and_then(|rest| rest.split_once('/')).is_some_and(|(_, of)| of.starts_with("q/"));
     counter || ["sys/replicas/", "audit/"].iter().any(|beside| key.starts_with(beside))
 }
 

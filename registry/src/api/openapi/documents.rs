@@ -66,7 +66,11 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
             must("hosts", Shape::Texts, "Approved hosts of its own"),
             must("on_stale", ON_STALE, "What becomes of pulls while the store cannot be read"),
             must("policy", Shape::Document("Policy"), "What its credentials are held to"),
-            must("quota_bytes", Shape::Quota, "What it may keep; \"none\": no quota; null: what the server's default_quota says"),
+            must(
+                "quota_bytes",
+                Shape::Quota,
+                "What it may keep; \"none\": no quota; null: what the server's default_quota says",
+            ),
         ],
     ),
     (
@@ -92,7 +96,11 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
             may("state", STATES, "What it is allowed; the operator's"),
             may("on_stale", ON_STALE, "What becomes of pulls while the store cannot be read"),
             may("policy", Shape::Document("PolicyChange"), "An owner only lowers it"),
-            may("quota_bytes", Shape::Quota, "What it may keep; \"none\": no quota; null returns to the default; the operator's"),
+            may(
+                "quota_bytes",
+                Shape::Quota,
+                "What it may keep; \"none\": no quota; null returns to the default; the operator's",
+            ),
         ],
     ),
     (
