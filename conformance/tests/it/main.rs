@@ -45,6 +45,8 @@ mod messages;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod quota;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod replicas;

@@ -1,5 +1,7 @@
 //! `docs/account-hosts.md`: names are given, shown and taken back as the page says.
 
+use std::fmt::Write as _;
+
 use conformance::{Harness, Store, harness::write_file, page::Page};
 
 #[tokio::test]
@@ -13,7 +15,7 @@ async fn names_are_given_and_taken_back_as_the_page_says() {
     let mut resolve = String::new();
     for name in ["acme.registry.example", "registry.acme.com"] {
         page = page.reading(&format!("https://{name}"), &format!("http://{name}:{port}"));
-        resolve += &format!("resolve = \"{name}:{port}:127.0.0.1\"\n");
+        let _written = writeln!(resolve, "resolve = \"{name}:{port}:127.0.0.1\"");
     }
     // What DNS would say.
     write_file(&page.folder().join("../home/.curlrc"), resolve.as_bytes());
