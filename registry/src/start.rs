@@ -181,7 +181,8 @@ async fn serve(
     let Sockets { mut certificates, listener, operations } = sockets;
     if let (Some(tls), Some(own)) = (&config.server.tls, &config.server.self_signed) {
         // Beside the data, so after the folder is known to be this server's alone.
-        let (tls, authority) = (tls.clone(), Authority::new(own, Arc::clone(&clock)));
+        let (tls, authority) =
+            (tls.clone(), Authority::new(own, config.server.account_domain.as_ref(), Arc::clone(&clock)));
         let made = tokio::task::spawn_blocking(move || tls::Certificates::own(tls, authority)).await;
         certificates = Some(made.map_err(storage::Error::unavailable)??);
     }
