@@ -1,0 +1,29 @@
+//! The storage protocol under a model checker.
+//!
+//! Nothing but tests: each module is a small model of one part of the protocol of `hythe-storage`, over one shared model of a
+//! store ([`store`]). A model is explored exhaustively within the bounds that its test states: every interleaving of the
+//! single requests that its processes send, and since a process that never moves again is a crash, every crash between any two of
+//! them. The protocol as it stands must have no counterexample; each *mutant*, the protocol with one rule taken away, must have one.
+//!
+//! | module | what it is about |
+//! | --- | --- |
+//! | [`collect`] | collection against push, HEAD, mount and deletion of blobs; trash |
+//!
+//! `cargo test -p hythe-model` explores small bounds; `HYTHE_LONG=1` wider ones. `docs/model.md` has the figures.
+
+#![cfg_attr(
+    test,
+    expect(
+        clippy::cast_possible_truncation,
+        clippy::struct_excessive_bools,
+        clippy::too_many_lines,
+        reason = "numbers are below ten; the program of a process is read as one list"
+    )
+)]
+
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod collect;
+#[cfg(test)]
+mod store;
