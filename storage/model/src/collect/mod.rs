@@ -111,7 +111,7 @@ pub(crate) struct Repository {
     /// Manifests, a bit for each pusher and one for that of the beginning.
     manifests: u8,
     /// Passes that have ended.
-    ended: u8,
+    ended: u16,
     /// For the properties: a promise was given and its lease has not expired.
     promised: bool,
     /// For the properties: a DELETE named the blob.
@@ -214,6 +214,8 @@ pub(crate) struct Collect {
     pub(crate) deaths: bool,
     /// An acknowledged commit may be asked for once more (its answer was lost).
     pub(crate) repeats: bool,
+    /// Everything may come to rest in every state, not only between two pieces of the collector's work.
+    pub(crate) thorough: bool,
     pub(crate) mutant: Option<Mutant>,
 }
 
@@ -250,12 +252,13 @@ impl Collect {
         let member = Member { x: 0, origin: 0, leased: false, dying: None };
         state.repositories[0].member = Record::present(member);
         state.repositories[0].manifests = u8::from(self.named) << OLD_MANIFEST;
-        for (process, role) in state.processes.iter_mut().zip(&self.roles) {
+        for (i, (process, role)) in state.processes.iter_mut().zip(&self.roles).enumerate() {
             *process = match *role {
                 Role::Push { .. } | Role::Mount { .. } | Role::Delete { .. } => {
                     Process::Client(client::Client::new(*role))
                 }
-                Role::Collect { passes, .. } => Process::Pass(pass::Pass::new(passes)),
+                // Two workers of one repository stand side by side.
+                Role::Collect { passes, .. } => Process::Pass(pass::Pass::new(passes, 3 * (i as u8 % 2))),
                 Role::Trash { runs } => Process::Trash(trash::Trash::new(runs)),
                 Role::Sweep => Process::Sweep(trash::Sweep::new()),
             };

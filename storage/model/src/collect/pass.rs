@@ -21,22 +21,24 @@ enum At {
 pub(crate) struct Pass {
     at: At,
     left: u8,
+    /// Its passes are those after this one, the last first.
+    base: u8,
     /// Passes that had ended when this one began.
-    ended: u8,
+    ended: u16,
     x: u8,
     origin: u8,
 }
 
 impl Pass {
-    pub(crate) fn new(passes: u8) -> Self {
-        Self { at: At::Begin, left: passes, ended: 0, x: 0, origin: 0 }
+    pub(crate) fn new(passes: u8, base: u8) -> Self {
+        Self { at: At::Begin, left: passes, base, ended: 0, x: 0, origin: 0 }
     }
 }
 
 impl Collect {
     pub(crate) fn pass(&self, i: usize, role: Role, pass: Pass, out: &mut Steps<'_, State>) {
         let Role::Collect { repository, .. } = role else { return };
-        let id = self.pass_id(i, repository, pass.left);
+        let id = pass.base + pass.left;
         let goes = |s: &mut State, at| s.processes[i] = Process::Pass(Pass { at, ..pass });
         let before = &out.from.repositories[repository];
         let manifests_first = self.is(Mutant::ManifestsBeforePendings);
@@ -119,7 +121,7 @@ impl Collect {
                 s.repositories[repository].ended |= 1 << id;
                 s.release(i);
                 let left = pass.left - 1;
-                s.processes[i] = if left == 0 { Process::Done } else { Process::Pass(Pass::new(left)) };
+                s.processes[i] = if left == 0 { Process::Done } else { Process::Pass(Pass::new(left, pass.base)) };
             }),
         }
     }
@@ -141,13 +143,6 @@ impl Collect {
             Some(Role::Push { repository: other, .. } | Role::Mount { to: other }) => *other == repository,
             _ => usize::from(key) == OLD_MANIFEST && self.named && repository == 0,
         })
-    }
-
-    /// Passes of a repository have different ids.
-    fn pass_id(&self, i: usize, repository: usize, left: u8) -> u8 {
-        let of_it = |role: &&Role| matches!(role, Role::Collect { repository: other, .. } if *other == repository);
-        let rank = self.roles.iter().take(i).filter(of_it).count() as u8;
-        3 * rank + left
     }
 }
 

@@ -8,10 +8,11 @@ use super::{
 use crate::check::Steps;
 
 impl Collect {
-    /// Asked of every state in which workers and trash stand between two pieces of work, wherever clients were interrupted.
+    /// Asked of every state in which workers and trash have ended, wherever clients were interrupted; of every state at all where
+    /// the model is thorough.
     pub(crate) fn rests_clean(&self, state: &State) -> bool {
-        let resting = state.processes.iter().all(|process| !matches!(process, Process::Pass(_) | Process::Trash(_)));
-        !resting || self.rested(*state).is_clean()
+        let ended = state.processes.iter().all(|process| !matches!(process, Process::Pass(_) | Process::Trash(_)));
+        !(ended || self.thorough) || self.rested(*state).is_clean()
     }
 
     fn rested(&self, mut state: State) -> State {
@@ -23,11 +24,10 @@ impl Collect {
         }
         let sound = Self { mutant: self.mutant, forget: false, deaths: false, ..self.clone() };
         state = sound.alone(state, Role::Sweep, Process::Sweep(Sweep::new()));
-        for _ in 0..2 {
+        for round in 0..2 {
             for repository in 0..REPOSITORIES {
                 let role = Role::Collect { repository, passes: 3 };
-                state.repositories[repository].ended = 0;
-                state = sound.alone(state, role, Process::Pass(Pass::new(3)));
+                state = sound.alone(state, role, Process::Pass(Pass::new(3, 8 + 3 * round)));
             }
             let runs = state.intents.iter().sum::<u8>();
             if runs > 0 {

@@ -19,7 +19,7 @@ fn push() -> Collect {
         Role::Trash { runs: bound(2, 3) },
         Role::Sweep,
     ];
-    Collect { roles, deaths: true, forget: true, ..Collect::default() }
+    Collect { roles, deaths: true, forget: true, thorough: true, ..Collect::default() }
 }
 
 /// The same with a manifest there that may be deleted, and a commit asked for twice.
@@ -98,7 +98,7 @@ fn delete() -> Collect {
         Role::Collect { repository: A, passes: bound(2, 3) },
         Role::Trash { runs: 2 },
     ];
-    Collect { roles, named: true, forget: long(), ..Collect::default() }
+    Collect { roles, named: true, forget: long(), thorough: true, ..Collect::default() }
 }
 
 #[test]
