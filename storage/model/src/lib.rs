@@ -8,6 +8,7 @@
 //! | module | what it is about |
 //! | --- | --- |
 //! | [`collect`] | collection against push, HEAD, mount and deletion of blobs; trash |
+//! | [`tag`] | a tag's linearizability under lost answers, late and doubled requests, and tombstones |
 //!
 //! `cargo test -p hythe-model` explores small bounds; `HYTHE_LONG=1` wider ones. `docs/model.md` has the figures.
 
@@ -27,3 +28,5 @@ mod check;
 mod collect;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod tag;

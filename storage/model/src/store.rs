@@ -73,6 +73,17 @@ impl<T: Copy> Record<T> {
         current
     }
 
+    /// Writes whatever is there.
+    pub(crate) fn overwrite(&mut self, value: Option<T>) {
+        self.write(value);
+    }
+
+    /// `other` will present the same version as `process`.
+    pub(crate) fn holds_too(&mut self, process: usize, other: usize) {
+        self.release(other);
+        self.holders |= u16::from(self.current(process)) << other;
+    }
+
     /// Removes whatever is there.
     pub(crate) fn remove_whatever(&mut self) {
         self.write(None);

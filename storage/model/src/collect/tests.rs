@@ -98,7 +98,7 @@ fn delete() -> Collect {
         Role::Collect { repository: A, passes: bound(2, 3) },
         Role::Trash { runs: 2 },
     ];
-    Collect { roles, named: true, forget: long(), thorough: true, ..Collect::default() }
+    Collect { roles, named: true, forget: true, thorough: true, ..Collect::default() }
 }
 
 #[test]
