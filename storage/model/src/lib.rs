@@ -8,6 +8,7 @@
 //! | module | what it is about |
 //! | --- | --- |
 //! | [`collect`] | collection against push, HEAD, mount and deletion of blobs; trash |
+//! | [`manifest`] | a manifest with its tag and its entry among referrers: push, deletion, publication, retention |
 //! | [`tag`] | a tag's linearizability under lost answers, late and doubled requests, and tombstones |
 //!
 //! `cargo test -p hythe-model` explores small bounds; `HYTHE_LONG=1` wider ones. `docs/model.md` has the figures.
@@ -26,6 +27,8 @@
 mod check;
 #[cfg(test)]
 mod collect;
+#[cfg(test)]
+mod manifest;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
