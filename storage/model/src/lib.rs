@@ -10,6 +10,7 @@
 //! | [`collect`] | collection against push, HEAD, mount and deletion of blobs; trash |
 //! | [`manifest`] | a manifest with its tag and its entry among referrers: push, deletion, publication, retention |
 //! | [`tag`] | a tag's linearizability under lost answers, late and doubled requests, and tombstones |
+//! | [`upload`] | an upload session on a bucket: claims, takeover, commit, cancellation, sweeper |
 //!
 //! `cargo test -p hythe-model` explores small bounds; `HYTHE_LONG=1` wider ones. `docs/model.md` has the figures.
 
@@ -33,3 +34,5 @@ mod manifest;
 mod store;
 #[cfg(test)]
 mod tag;
+#[cfg(test)]
+mod upload;

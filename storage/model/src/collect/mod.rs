@@ -192,6 +192,8 @@ pub(crate) enum Mutant {
     OriginForgotten,
     /// Trash looks at the repository of the intent only.
     SharesIgnored,
+    /// The sweeper deletes X itself when its repository has no member with it.
+    SweeperDeletes,
     /// The sweeper removes a session's document before it has written the intent.
     DocumentBeforeIntent,
     /// A pass leaves a member alone that a DELETE marked and did not remove.

@@ -182,6 +182,14 @@ fn every_mutant_is_caught() {
     without(Mutant::DeletionMarkSkipped, delete(), NO_LEAK);
     without(Mutant::UnfinishedMarkSkipped, push(), NO_LEAK);
     without(Mutant::SharesIgnored, both_ways(A), MEMBER_DATA);
+    let moved_away = vec![
+        Role::Delete { repository: A },
+        Role::Push { repository: A, x: 1, head: true },
+        Role::Mount { to: B },
+        Role::Delete { repository: A },
+        Role::Sweep,
+    ];
+    without(Mutant::SweeperDeletes, Collect { roles: moved_away, ..Collect::default() }, MEMBER_DATA);
     without(Mutant::DocumentBeforeIntent, push(), DATA_NAMED);
     without(Mutant::DyingIsEnough, push(), NAMED_BLOB);
     let mounted = vec![Role::Mount { to: B }, Role::Delete { repository: B }, Role::Trash { runs: 1 }];

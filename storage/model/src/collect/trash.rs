@@ -178,6 +178,10 @@ impl Collect {
                     if used || self.is(Mutant::DocumentBeforeIntent) { Sweep::Document(x) } else { Sweep::Intent(x) },
                 );
             }),
+            Sweep::Intent(x) if self.is(Mutant::SweeperDeletes) => out.step(i, "the sweeper deletes the bytes", |s| {
+                s.data &= !(1 << x);
+                goes(s, Sweep::Document(x));
+            }),
             Sweep::Intent(x) => out.step(i, "the sweeper writes an intent", |s| {
                 let origin = self.origin(x) as u8;
                 s.give_up(Intent { x, repository: origin, origin });
