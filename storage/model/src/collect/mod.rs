@@ -10,6 +10,7 @@
 //! has `died` moves no more, and only then do its leavings age. Everything else happens at any speed.
 
 mod client;
+mod hold;
 mod pass;
 mod rest;
 mod tests;
@@ -45,6 +46,8 @@ pub(crate) enum Role {
     Trash { runs: u8 },
     /// The end of every session that is over.
     Sweep,
+    /// A backup: it holds the trash, reads the members of both repositories, and then their bytes.
+    Backup,
 }
 
 /// A member record.
@@ -96,6 +99,7 @@ pub(crate) enum Process {
     Pass(pass::Pass),
     Trash(trash::Trash),
     Sweep(trash::Sweep),
+    Backup(hold::Backup),
     /// Finished, or never was.
     Done,
     /// Dead in the middle of something.
@@ -129,6 +133,10 @@ pub(crate) struct State {
     shares: u8,
     young: u8,
     intents: [u8; OBJECTS * REPOSITORIES * REPOSITORIES],
+    /// A backup holds the trash.
+    held: bool,
+    /// For the property: what the backup has read is to be copied.
+    to_copy: u8,
     processes: [Process; PROCESSES],
 }
 
@@ -186,6 +194,10 @@ pub(crate) enum Mutant {
     RemoveBeforeIntent,
     /// Trash does not look at the session of X.
     SessionIgnored,
+    /// Trash looks at holds when it begins and not again.
+    HoldLookedAtOnce,
+    /// A backup reads before its hold is durable.
+    ReadBeforeHold,
     /// Trash drops the intent of an X whose user is dying.
     DyingIsUsed,
     /// A DELETE names its own repository as the origin of X.
@@ -225,6 +237,7 @@ pub(crate) const NAMED_BLOB: &str = "a manifest's blob is there";
 pub(crate) const PROMISE: &str = "a promised blob is there";
 pub(crate) const MEMBER_DATA: &str = "a member has its bytes";
 pub(crate) const DATA_NAMED: &str = "bytes are named by a member, a session or an intent";
+pub(crate) const COPIED: &str = "what a backup has read can be copied";
 pub(crate) const NO_LEAK: &str = "when everything rests, nothing unreferenced is left";
 
 impl Collect {
@@ -248,6 +261,8 @@ impl Collect {
             shares: 0,
             young: 0,
             intents: [0; OBJECTS * REPOSITORIES * REPOSITORIES],
+            held: false,
+            to_copy: 0,
             processes: [Process::Done; PROCESSES],
         };
         state.data = 1;
@@ -263,6 +278,7 @@ impl Collect {
                 Role::Collect { passes, .. } => Process::Pass(pass::Pass::new(passes, 3 * (i as u8 % 2))),
                 Role::Trash { runs } => Process::Trash(trash::Trash::new(runs)),
                 Role::Sweep => Process::Sweep(trash::Sweep::new()),
+                Role::Backup => Process::Backup(hold::Backup::Hold),
             };
         }
         state
@@ -275,6 +291,7 @@ impl Collect {
             Process::Pass(pass) => self.pass(i, role, pass, out),
             Process::Trash(trash) => self.trash(i, trash, out),
             Process::Sweep(sweep) => self.sweep(i, sweep, out),
+            Process::Backup(backup) => self.backup(i, backup, out),
             Process::Done | Process::Dead => {}
         }
     }
@@ -368,6 +385,7 @@ impl Model for Collect {
                         || Intent::all().any(|intent| intent.x == x && s.intents[intent.slot()] > 0)
                 })
             }),
+            Property::always(COPIED, |_, s: &State| s.to_copy & !s.data == 0),
             Property::always(NO_LEAK, Self::rests_clean),
         ]
     }

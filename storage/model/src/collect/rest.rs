@@ -18,6 +18,8 @@ impl Collect {
     fn rested(&self, mut state: State) -> State {
         state.processes = [Process::Done; super::PROCESSES];
         state.young = 0;
+        state.held = false;
+        state.to_copy = 0;
         for repository in &mut state.repositories {
             repository.pending = 0;
             repository.member.passes(|member| member.leased = false);

@@ -1,6 +1,6 @@
 //! What is explored, and what must be found.
 
-use super::{Collect, DATA_NAMED, MEMBER_DATA, Mutant, NAMED_BLOB, NO_LEAK, PROMISE, Role};
+use super::{COPIED, Collect, DATA_NAMED, MEMBER_DATA, Mutant, NAMED_BLOB, NO_LEAK, PROMISE, Role};
 use crate::check::{breaks, holds, long};
 
 const A: usize = 0;
@@ -101,6 +101,18 @@ fn delete() -> Collect {
     Collect { roles, named: true, forget: true, thorough: true, ..Collect::default() }
 }
 
+/// A backup while the blob is mounted, and deleted where it was.
+fn backup() -> Collect {
+    let roles = vec![
+        Role::Backup,
+        Role::Mount { to: B },
+        Role::Delete { repository: A },
+        Role::Trash { runs: bound(1, 2) },
+        Role::Delete { repository: B },
+    ];
+    Collect { roles: if long() { roles } else { roles[..4].to_vec() }, deaths: true, ..Collect::default() }
+}
+
 #[test]
 fn a_push_keeps_what_it_was_promised() {
     holds("collect/push", push());
@@ -146,6 +158,11 @@ fn a_deletion_leaves_nothing_behind() {
     holds("collect/delete", delete());
 }
 
+#[test]
+fn a_backup_copies_what_it_has_read() {
+    holds("collect/backup", backup());
+}
+
 /// Each rule is needed: without it the property fails.
 #[test]
 fn every_mutant_is_caught() {
@@ -181,6 +198,8 @@ fn every_mutant_is_caught() {
     without(Mutant::DyingIsUsed, push(), DATA_NAMED);
     without(Mutant::DeletionMarkSkipped, delete(), NO_LEAK);
     without(Mutant::UnfinishedMarkSkipped, push(), NO_LEAK);
+    without(Mutant::HoldLookedAtOnce, backup(), COPIED);
+    without(Mutant::ReadBeforeHold, backup(), COPIED);
     without(Mutant::SharesIgnored, both_ways(A), MEMBER_DATA);
     let moved_away = vec![
         Role::Delete { repository: A },

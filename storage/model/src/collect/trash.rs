@@ -12,6 +12,7 @@ enum At {
     Users,
     /// Lists the shares again.
     Again(u8),
+    Hold,
     Data,
     /// Deletes the shares.
     Clear(u8),
@@ -58,6 +59,12 @@ impl Collect {
         })
     }
 
+    /// Where there are backups, holds are looked at once more before bytes go.
+    fn last_look(&self) -> At {
+        let looks = self.roles.contains(&Role::Backup) && !self.is(Mutant::HoldLookedAtOnce);
+        if looks { At::Hold } else { At::Data }
+    }
+
     pub(crate) fn trash(&self, i: usize, trash: Trash, out: &mut Steps<'_, State>) {
         let goes = |s: &mut State, at| s.processes[i] = Process::Trash(Trash { at, ..trash });
         let idle = |s: &mut State| {
@@ -69,7 +76,7 @@ impl Collect {
         match trash.at {
             At::Idle => {
                 for intent in Intent::all().filter(|intent| out.from.intents[intent.slot()] > 0) {
-                    if self.committing(out.from, intent.x) {
+                    if self.committing(out.from, intent.x) || out.from.held {
                         continue;
                     }
                     out.step(i, "trash takes an intent", |s| {
@@ -89,8 +96,9 @@ impl Collect {
             At::Users => {
                 let Some(user) = (0..REPOSITORIES).find(|r| trash.users & (1 << r) != 0) else {
                     let once = self.is(Mutant::OneShareList) || self.is(Mutant::SharesIgnored);
-                    return out
-                        .step(i, "trash has seen no user", |s| goes(s, if once { At::Data } else { At::Again(0) }));
+                    return out.step(i, "trash has seen no user", |s| {
+                        goes(s, if once { self.last_look() } else { At::Again(0) })
+                    });
                 };
                 out.step(i, "trash looks at a user", |s| {
                     let found = s.repositories[user].member.peek().filter(|member| member.x == x);
@@ -114,9 +122,13 @@ impl Collect {
                     idle(s);
                 } else {
                     let last = usize::from(r) == REPOSITORIES - 1;
-                    goes(s, if last { At::Data } else { At::Again(r + 1) });
+                    goes(s, if last { self.last_look() } else { At::Again(r + 1) });
                 }
             }),
+            At::Hold => {
+                let held = out.from.held;
+                out.step(i, "trash looks at holds", |s| if held { idle(s) } else { goes(s, At::Data) });
+            }
             At::Data => out.step(i, "trash deletes the bytes", |s| {
                 s.data &= !(1 << x);
                 goes(s, At::Clear(0));
