@@ -7,6 +7,7 @@
 //!
 //! | module | what it is about |
 //! | --- | --- |
+//! | [`account`] | the sweep of a deleted account's generation against late writes, and the account made again |
 //! | [`collect`] | collection against push, HEAD, mount and deletion of blobs; trash |
 //! | [`manifest`] | a manifest with its tag and its entry among referrers: push, deletion, publication, retention |
 //! | [`tag`] | a tag's linearizability under lost answers, late and doubled requests, and tombstones |
@@ -24,6 +25,8 @@
     )
 )]
 
+#[cfg(test)]
+mod account;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
