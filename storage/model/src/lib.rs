@@ -10,6 +10,7 @@
 //! | [`account`] | the sweep of a deleted account's generation against late writes, and the account made again |
 //! | [`collect`] | collection against push, HEAD, mount and deletion of blobs; trash |
 //! | [`manifest`] | a manifest with its tag and its entry among referrers: push, deletion, publication, retention |
+//! | [`repository`] | the deletion of a repository against pushes and publication |
 //! | [`tag`] | a tag's linearizability under lost answers, late and doubled requests, and tombstones |
 //! | [`upload`] | an upload session on a bucket: claims, takeover, commit, cancellation, sweeper |
 //!
@@ -33,6 +34,8 @@ mod check;
 mod collect;
 #[cfg(test)]
 mod manifest;
+#[cfg(test)]
+mod repository;
 #[cfg(test)]
 mod store;
 #[cfg(test)]

@@ -197,17 +197,17 @@ impl Accounts {
             }
             Sweep::First(n, key) => out.step(WHO, "deletes the bytes", |s| {
                 if self.is(Mutant::KeyBeforeBytes) {
-                    s.delete(key)
+                    s.delete(key);
                 } else {
-                    s.delete_bytes(key)
+                    s.delete_bytes(key);
                 }
                 s.sweep = Sweep::Second(n, key);
             }),
             Sweep::Second(n, key) => out.step(WHO, "deletes the key", |s| {
                 if self.is(Mutant::KeyBeforeBytes) {
-                    s.delete_bytes(key)
+                    s.delete_bytes(key);
                 } else {
-                    s.delete(key)
+                    s.delete(key);
                 }
                 s.sweep = Sweep::after(n);
             }),

@@ -16,7 +16,7 @@ impl Collect {
         let late = self.is(Mutant::ReadBeforeHold);
         match backup {
             Backup::Hold if late && out.from.to_copy == 0 => {
-                out.step(i, "a backup begins", |s| goes(s, Backup::Read(0)))
+                out.step(i, "a backup begins", |s| goes(s, Backup::Read(0)));
             }
             Backup::Hold => out.step(i, "a backup holds", |s| {
                 s.held = true;

@@ -97,7 +97,7 @@ impl Collect {
                 let Some(user) = (0..REPOSITORIES).find(|r| trash.users & (1 << r) != 0) else {
                     let once = self.is(Mutant::OneShareList) || self.is(Mutant::SharesIgnored);
                     return out.step(i, "trash has seen no user", |s| {
-                        goes(s, if once { self.last_look() } else { At::Again(0) })
+                        goes(s, if once { self.last_look() } else { At::Again(0) });
                     });
                 };
                 out.step(i, "trash looks at a user", |s| {

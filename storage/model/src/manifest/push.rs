@@ -104,7 +104,11 @@ impl Manifests {
                 goes(s, if found.is_some() { At::TagSwap } else { At::TagCreate });
             }),
             At::TagCreate => {
-                out.step(i, "creates the tag", |s| if s.tag.create(push.to) { tagged(s) } else { goes(s, At::TagRead) })
+                out.step(
+                    i,
+                    "creates the tag",
+                    |s| if s.tag.create(push.to) { tagged(s) } else { goes(s, At::TagRead) },
+                );
             }
             At::TagSwap => out
                 .step(i, "moves the tag", |s| if s.tag.update(i, push.to) { tagged(s) } else { goes(s, At::TagRead) }),

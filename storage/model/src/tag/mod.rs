@@ -63,9 +63,10 @@ impl SequentialSpec for Tag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Live {
     value: u8,
-    rev: u8,
-    /// Nonces of this and earlier writes since it was created: a bit each.
-    history: u16,
+    /// The nonce of this write, a bit.
+    nonce: u32,
+    /// The nonces of this and earlier writes since it was created.
+    history: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,8 +102,8 @@ struct Client {
     done: u8,
     at: At,
     attempt: u8,
-    /// Of the record that it read.
-    rev: u8,
+    /// The nonce of the record that it read.
+    upon: u32,
     /// A request of this write may have been applied.
     lost: bool,
     over_tombstone: bool,
@@ -189,8 +190,8 @@ impl Tags {
     }
 
     /// Every write has a nonce of its own.
-    fn nonce(i: usize, client: Client) -> u16 {
-        1 << (i as u16 * 6 + u16::from(client.done % 2) * 3 + u16::from(client.attempt % 3)) % 16
+    fn nonce(i: usize, client: Client) -> u32 {
+        1 << (i as u32 * 9 + u32::from(client.done % 3) * 3 + u32::from(client.attempt))
     }
 
     fn client(&self, i: usize, client: Client, op: Op, out: &mut Steps<'_, State>) {
@@ -232,15 +233,15 @@ impl Tags {
                     Op::Delete => None,
                     Op::Put(value) => Some(Live {
                         value,
-                        rev: found.map_or(0, |live| live.rev) + 1,
+                        nonce: Self::nonce(i, client),
                         history: found.map_or(0, |live| live.history) | Self::nonce(i, client),
                     }),
                 };
                 if found.is_none() {
                     s.record.release(i);
                 }
-                let rev = found.map_or(0, |live| live.rev);
-                goes(s, Client { at: At::Send(Request { condition, body }), rev, ..client });
+                let upon = found.map_or(0, |live| live.nonce);
+                goes(s, Client { at: At::Send(Request { condition, body }), upon, ..client });
             }),
             At::Send(request) => {
                 out.step(i, "sends", |s| {
@@ -288,15 +289,15 @@ impl Tags {
                     (Some(live), Some(mine)) if live.history & mine != 0 && !self.is(Mutant::NoHistory) => {
                         told(s, Told::Done);
                     }
-                    // A creation cannot be told from one that was removed since; a lower revision shows it of an update.
+                    // Not among them: it lost, if this is still the record that it was to go upon. What was made anew since
+                    // says nothing of the time before.
                     (Some(live), Some(_)) => {
-                        let can_tell = if creates { self.is(Mutant::CreatedAgain) } else { live.rev > client.rev }
-                            || self.is(Mutant::UpdatedAgain) && !creates
+                        let same = live.history & client.upon != 0
+                            || self.is(if creates { Mutant::CreatedAgain } else { Mutant::UpdatedAgain })
                             || self.is(Mutant::NoHistory);
-                        if client.lost && !can_tell { unknown(s) } else { again(s) }
+                        if client.lost && !same { unknown(s) } else { again(s) }
                     }
                     (Some(_), None) if client.lost && !self.is(Mutant::RemovedAgain) => unknown(s),
-                    (Some(_), None) => again(s),
                     (None, None) => told(s, Told::Done),
                     (None, Some(_)) if creates && s.record.tombstone => {
                         if client.lost && (client.over_tombstone || !self.is(Mutant::TombstoneIsOld)) {
@@ -312,7 +313,7 @@ impl Tags {
                     }
                     (None, Some(_)) if creates => send(s, client, Condition::Nothing),
                     (None, Some(_)) if client.lost => unknown(s),
-                    (None, Some(_)) => again(s),
+                    (_, _) => again(s),
                 }
             }),
         }
@@ -321,7 +322,7 @@ impl Tags {
 
 impl Client {
     fn new(done: u8) -> Self {
-        Self { done, at: At::Read, attempt: 0, rev: 0, lost: false, over_tombstone: false }
+        Self { done, at: At::Read, attempt: 0, upon: 0, lost: false, over_tombstone: false }
     }
 }
 
@@ -330,7 +331,7 @@ impl Model for Tags {
     type Action = Step<State>;
 
     fn init_states(&self) -> Vec<State> {
-        let live = self.initial.map(|value| Live { value, rev: 1, history: 0 });
+        let live = self.initial.map(|value| Live { value, nonce: 1 << 30, history: 1 << 30 });
         let mut clients = [None; CLIENTS];
         for (client, script) in clients.iter_mut().zip(&self.scripts) {
             *client = (!script.is_empty()).then(|| Client::new(0));

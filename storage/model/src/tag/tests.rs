@@ -29,6 +29,17 @@ fn a_tag_in_a_bucket_is_linearizable() {
     holds("tag/bucket, moved", moved(Removal::Tombstone, if long() { 2 } else { 1 }));
 }
 
+/// The record is removed and made again, and again, while a write's answer is lost.
+#[test]
+fn a_write_whose_fate_nobody_knows_is_not_repeated() {
+    let made_anew = Tags {
+        scripts: vec![vec![Op::Put(1)], vec![Op::Delete, Op::Put(2), Op::Put(4)], vec![Op::Get, Op::Get]],
+        ..moved(Removal::Tombstone, 1)
+    };
+    holds("tag/made anew", made_anew.clone());
+    holds("tag/made", Tags { initial: None, ..made_anew });
+}
+
 /// Each rule is needed: without it the property fails.
 #[test]
 fn every_mutant_is_caught() {

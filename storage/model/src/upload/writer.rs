@@ -118,7 +118,7 @@ impl Uploads {
                         goes(s, At::Complete, session);
                     }
                     Some(Session { standing: Standing::Cancelled, .. }) if !self.is(Mutant::CancelledClaimed) => {
-                        ends(s)
+                        ends(s);
                     }
                     Some(Session { standing: Standing::Committing | Standing::Busy { ended: false, .. }, .. }) => {
                         ends(s);
