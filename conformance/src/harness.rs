@@ -362,7 +362,8 @@ impl Harness {
         }
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
+    /// What a program needs in its environment to speak to this harness's bucket; nothing for a folder.
+    pub fn environment(&self) -> Vec<(String, String)> {
         self.shared.clone().or_else(|| self.minio.as_ref().map(Minio::environment)).unwrap_or_default()
     }
 
