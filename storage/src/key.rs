@@ -345,6 +345,8 @@ keys! {
     Prefix trash_all() = "x/";
     /// The store's time at the start of one process's run over the trash.
     PlainKey trash_stamp(process: &str) = "x/.stamp/{process}";
+    /// The stamps of all processes.
+    Prefix trash_stamps() = "x/.stamp/";
     /// A backup or a move is under way.
     PlainKey hold(id: &str) = "sys/hold/{id}";
     /// All of them.

@@ -59,7 +59,7 @@ impl Default for Lives {
 
 impl Lives {
     /// Lives for a test that cannot wait a day: promises of `promise`, writes of at most `deadline`, and the rest as short as
-    /// these two allow; collection works half of the time. All zero is for a store on which nothing is under way.
+    /// these two allow; collection works a third of the time. All zero is for a store on which nothing is under way.
     pub fn short(promise: Duration, deadline: Duration) -> Self {
         let delta = |length: Duration| TimeDelta::from_std(length).unwrap_or(TimeDelta::MAX);
         let deadline_delta = delta(deadline);
@@ -75,8 +75,8 @@ impl Lives {
             trash: deadline_delta,
             hold: TimeDelta::hours(1),
             generation: deadline_delta,
-            look: Duration::from_millis(20),
-            rest: 1,
+            look: Duration::from_millis(40),
+            rest: 2,
         }
     }
 

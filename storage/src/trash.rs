@@ -73,7 +73,19 @@ pub async fn empty(store: &Store, process: &str) -> Result<Option<Emptied>, Erro
         (entries, next) = work::page(store, &prefix, Some(&after), until).await?;
     }
     store.records().delete(&stamp).await?;
+    forget_stamps(store, began).await?;
     Ok(Some(emptied))
+}
+
+/// Takes away the stamps of processes that died in a run.
+async fn forget_stamps(store: &Store, began: Time) -> Result<(), Error> {
+    let prefix = key::trash_stamps();
+    for stamp in store.records().page(&prefix, None, PAGE).await? {
+        if stamp.modified <= began - store.lives().in_flight {
+            store.records().delete(&prefix.plain(&stamp.name)).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn together(store: &Store, entries: &[Entry], began: Time, emptied: &mut Emptied) -> Result<(), Error> {

@@ -109,7 +109,7 @@ async fn collect(store: &Store) -> Result<Collected, Failure> {
             Stop::Repository(repository) => {
                 collected.repositories += 1;
                 for _ in 0..PASSES {
-                    if let Outcome::Passed(Pass { marked, removed, .. }) = gc::collect(store, &repository).await? {
+                    if let Outcome::Passed(Pass { marked, removed, .. }) = gc::collect_now(store, &repository).await? {
                         collected.marked_blobs += marked;
                         collected.removed_blobs += removed;
                     }

@@ -116,7 +116,7 @@ pub async fn next(store: &Store) -> Result<Option<Outcome>, Error> {
 
 /// A pass over a repository that a mark names. The mark goes last, so that a pass that died begins again.
 async fn marked(store: &Store, repository: &Repository, mark: &PlainKey) -> Result<Outcome, Error> {
-    let (outcome, again) = pass(store, repository).await?;
+    let (outcome, again) = pass(store, repository, false).await?;
     let again = match outcome {
         Outcome::Passed(_) => again,
         // Whoever is at it now may have begun before what this mark is about.
@@ -134,8 +134,17 @@ async fn marked(store: &Store, repository: &Repository, mark: &PlainKey) -> Resu
 
 /// Passes over a repository, whether a mark names it or not; what is left to do is left to a mark.
 pub async fn collect(store: &Store, repository: &Repository) -> Result<Outcome, Error> {
+    left_to_a_mark(store, repository, false).await
+}
+
+/// The same by hand: however short ago the last pass was.
+pub async fn collect_now(store: &Store, repository: &Repository) -> Result<Outcome, Error> {
+    left_to_a_mark(store, repository, true).await
+}
+
+async fn left_to_a_mark(store: &Store, repository: &Repository, now: bool) -> Result<Outcome, Error> {
     store.writable()?;
-    let (outcome, again) = pass(store, repository).await?;
+    let (outcome, again) = pass(store, repository, now).await?;
     if let Some(when) = again {
         work::collect_at(store, repository, when).await?;
     }
@@ -164,7 +173,7 @@ pub async fn visit(store: &Store, repository: &Repository) -> Result<(Outcome, R
 }
 
 /// One pass, and when the next one has something to do.
-async fn pass(store: &Store, repository: &Repository) -> Result<(Outcome, Option<Time>), Error> {
+async fn pass(store: &Store, repository: &Repository, now: bool) -> Result<(Outcome, Option<Time>), Error> {
     let key = key::cursor(repository);
     let found = record::read::<Cursor>(store.records(), &key).await?;
     if found.is_none()
@@ -179,7 +188,7 @@ async fn pass(store: &Store, repository: &Repository) -> Result<(Outcome, Option
     }
     // A twentieth of one worker's time, at most, goes to one repository.
     let apart = TimeDelta::milliseconds(before.took_ms.saturating_mul(i64::from(store.lives().rest) + 1));
-    if before.ended_at.is_some_and(|at| store.now() < at + apart) {
+    if !now && before.ended_at.is_some_and(|at| store.now() < at + apart) {
         return Ok((Outcome::TooSoon, None));
     }
     let begun = store.elapsed();
@@ -219,7 +228,7 @@ async fn pass(store: &Store, repository: &Repository) -> Result<(Outcome, Option
     let Sweep { pass, marked, again, needed: filter, .. } = sweep;
 
     let took_ms = i64::try_from(store.elapsed().saturating_sub(begun).as_millis()).unwrap_or(i64::MAX);
-    let now = store.now();
+    let ended_at = store.now();
     record::modify::<Cursor, Error>(store.records(), &key, |cursor| {
         if cursor.pass == id {
             cursor.running = false;
@@ -232,7 +241,7 @@ async fn pass(store: &Store, repository: &Repository) -> Result<(Outcome, Option
         cursor.marked.retain(|digest| !handled.contains(digest));
         cursor.marked.extend(marked.iter().cloned());
         cursor.marked.truncate(MARKED);
-        (cursor.ended_at, cursor.took_ms, cursor.references) = (Some(now), took_ms, filter.taken());
+        (cursor.ended_at, cursor.took_ms, cursor.references) = (Some(ended_at), took_ms, filter.taken());
         Ok(true)
     })
     .await?;

@@ -249,10 +249,14 @@ pub(crate) async fn bury(store: &Store, account: &Account, sid: &str, written_si
         abandon(store, &repository, sid, session).await?;
     }
     match store.records().remove(&key, found.version()).await {
-        Ok(()) => Ok(true),
-        Err(Error::Conflict) => Ok(false),
-        Err(other) => Err(other),
+        Ok(()) => {}
+        Err(Error::Conflict) => return Ok(false),
+        Err(other) => return Err(other),
     }
+    // Where a removal leaves an empty object, every upload would leave one. This one goes: its id is used once and its token is
+    // refused by now, so nobody makes this record again.
+    store.records().delete(&key::uploads(account).plain(sid)).await?;
+    Ok(true)
 }
 
 /// Gives up the whole object that the session outgrew.

@@ -302,12 +302,11 @@ impl Told {
     }
 }
 
-/// The servers, with short lives: one on a folder, two on a bucket; where each tells its metrics.
-async fn replicas(store: Store, lives: &str) -> (Vec<Harness>, [SocketAddr; 2]) {
+/// The servers, from now on with short lives: one on a folder, two on a bucket; where each tells its metrics.
+async fn replicas(store: Store, mut first: Harness, lives: &str) -> (Vec<Harness>, [SocketAddr; 2]) {
     let operations = [free_address(), free_address()];
-    let mut first = Harness::stopped(store).await;
     first.set(&[(LIVES, lives)], &["--operations", &operations[0].to_string()]);
-    first.boot().await;
+    first.restart().await;
     if store == Store::Local {
         return (vec![first], operations);
     }
@@ -361,17 +360,27 @@ async fn soak(store: Store, promise: u64) {
     let seed = asked("HYTHE_SEED", rand::rng().next_u64());
     let length = Duration::from_secs(asked("HYTHE_SOAK_SECONDS", 15));
     eprintln!("{store:?}, promises of {promise} s; repeat with HYTHE_SEED={seed}");
-    let (mut replicas, operations) = replicas(store, &format!("{promise},{DEADLINE}")).await;
-    let credential = replicas[0].account("acme").await.push_delete().await;
+    let first = Harness::on(store).await;
+    let credential = first.account("acme").await.push_delete().await;
     let caller = |replica: &Harness| Caller::basic(replica.client(), &credential.username, &credential.password);
     let blobs = |kind: &str, count: usize| -> Vec<_> {
         let one = |n| Content::random(Algorithm::Sha256, &format!("{seed} {kind} {n}"), 1000 + 40_000 * n);
         (0..count).map(one).collect()
     };
+    // The base is named all the time.
+    let base = blobs("base", BASE);
+    let content = manifest_of(&base, "base");
+    for repository in REPOSITORIES {
+        for blob in &base {
+            push::blob(&caller(&first), repository, blob).await;
+        }
+        caller(&first).send(push::manifest_request(repository, &content.digest, &content)).await.expect(201);
+    }
+    let (mut replicas, operations) = replicas(store, first, &format!("{promise},{DEADLINE}")).await;
     let soak = Arc::new(Soak {
         callers: replicas.iter().map(caller).collect(),
         shared: blobs("shared", SHARED),
-        base: blobs("base", BASE),
+        base,
         promise: Duration::from_secs(promise),
         clock: SystemClock::new(),
         counts: Counts::default(),
@@ -383,14 +392,6 @@ async fn soak(store: Store, promise: u64) {
         kept: Vec::new(),
         deleted: Vec::new(),
     };
-    // The base is named all the time.
-    let mut base = pusher(CLIENTS);
-    let content = manifest_of(&soak.base, "base");
-    for repository in REPOSITORIES {
-        let all = soak.base.clone();
-        assert!(base.put(repository, &content, &all).await.is_ok(), "{}", replicas[0].log());
-        base.kept.push(Manifest { repository, content: content.clone(), blobs: all });
-    }
 
     let end = soak.clock.elapsed() + length;
     let mut pushers: Vec<_> = (0..CLIENTS).map(pusher).collect();
@@ -405,7 +406,8 @@ async fn soak(store: Store, promise: u64) {
         told.add(*at).await;
     }
     let mut kept = 0;
-    pushers.push(base);
+    let based = |repository| Manifest { repository, content: content.clone(), blobs: soak.base.clone() };
+    pushers[0].kept.extend(REPOSITORIES.map(based));
     for pusher in &mut pushers {
         for manifest in std::mem::take(&mut pusher.kept) {
             assert!(pusher.check(&manifest).await.is_ok(), "no answer: {}", replicas[0].log());

@@ -71,7 +71,9 @@ impl Opened {
 
     /// Everything of every account.
     pub(super) async fn look(&self) -> Stored {
-        let mut stored = Stored { under_way: self.names(&storage::key::trash_all()).await.len(), ..Stored::default() };
+        let mut trash = self.names(&storage::key::trash_all()).await;
+        trash.retain(|name| !name.starts_with(".stamp/"));
+        let mut stored = Stored { under_way: trash.len(), ..Stored::default() };
         for generation in self.names(&storage::key::generations()).await {
             self.account(&generation.parse().unwrap(), &mut stored).await;
         }
