@@ -213,7 +213,8 @@ async fn serve(
             config.server.trusted_proxies.clone(),
             address,
             acceptor.is_some(),
-        ),
+        )
+        .with_account_domain(config.server.account_domain.clone()),
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
         limits: Arc::new(Live::new(config.limits.clone())),
@@ -224,7 +225,7 @@ async fn serve(
         operations.serve(handler, None, Arc::clone(&app.limits), &tasks, Arc::new(Metrics::new(&*app.clock)));
     }
     let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
-    replica::announce(&tasks, records, clock, address, app.hosts.canonical(), read_only).await;
+    replica::announce(&tasks, records, clock, address, &app.hosts, read_only).await;
     if let Some(certificates) = &certificates {
         certificates.clone().keep_fresh(&tasks);
     }

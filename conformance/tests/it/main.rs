@@ -25,6 +25,8 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod federation;
 #[cfg(test)]
 mod fuzz;
@@ -44,6 +46,8 @@ mod messages;
 mod operations;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod replicas;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]
