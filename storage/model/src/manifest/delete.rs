@@ -158,7 +158,7 @@ impl Manifests {
                 goes(s, if removed { At::ClearMark } else { At::TagRead });
             }),
             At::ClearMark => out.step(i, "a deletion is done with the marks", |s| {
-                if self.is(Mutant::SharedMarks) {
+                if self.is(Mutant::MarkCleared) {
                     s.marks = 0;
                     s.aged = 0;
                 }

@@ -119,8 +119,10 @@ pub(crate) enum Mutant {
     OnePass,
     /// Retention looks at tags before it reads the manifest that it will remove.
     TagsBeforeVersion,
-    /// All pushes to a tag share one mark, and a deletion clears it away.
-    SharedMarks,
+    /// All pushes of a manifest to a tag share one mark, which is cleared away when it is a day old.
+    OneMark,
+    /// And a deletion clears it away at once.
+    MarkCleared,
     /// Marks are cleared away whatever their age.
     YoungMarksCleared,
     /// A push that fails leaves the tag that it has set.
@@ -154,7 +156,7 @@ impl Manifests {
     }
 
     fn mark(&self, i: usize) -> u8 {
-        if self.is(Mutant::SharedMarks) { 1 } else { 1 << i }
+        if self.is(Mutant::OneMark) || self.is(Mutant::MarkCleared) { 1 } else { 1 << i }
     }
 
     fn all_rest(state: &State) -> bool {

@@ -66,7 +66,9 @@ fn every_mutant_is_caught() {
     without(Mutant::OnePass, retained.clone(), RETAINED);
     without(Mutant::TagsBeforeVersion, retained, RETAINED);
     let re_pushed = with(true, &[Role::Push, Role::Delete, Role::Delete, Role::Untag]);
-    without(Mutant::SharedMarks, Manifests { losses: false, ..re_pushed }, TAG);
+    without(Mutant::MarkCleared, Manifests { losses: false, ..re_pushed }, TAG);
+    let cleaned = with(true, &[Role::Push, Role::Delete, Role::Untag, Role::Clean]);
+    without(Mutant::OneMark, Manifests { losses: false, ..cleaned }, TAG);
     without(Mutant::YoungMarksCleared, with(true, &[Role::Push, Role::Delete, Role::Untag, Role::Clean]), TAG);
     without(Mutant::TagLeftBehind, deletions(true), TAG);
     without(Mutant::EntryBeforeRemoval, with(true, &[Role::Publish, Role::Delete]), LISTED);
