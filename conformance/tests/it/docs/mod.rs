@@ -2,6 +2,7 @@
 
 mod api;
 mod audit;
+mod collection;
 mod from_elsewhere;
 mod keys_and_secrets;
 mod kubernetes;
