@@ -89,7 +89,7 @@ async fn forget_stamps(store: &Store, began: Time) -> Result<(), Error> {
 }
 
 async fn together(store: &Store, entries: &[Entry], began: Time, emptied: &mut Emptied) -> Result<(), Error> {
-    let verdicts = futures::future::try_join_all(entries.iter().map(|entry| judge(store, entry, began)));
+    let verdicts = futures::future::try_join_all(entries.iter().map(|entry| readable(store, entry, began)));
     let verdicts = verdicts.await?;
     // Again, because the looks took their time: what a backup has read since is not deleted.
     emptied.held = held(store, began).await?;
@@ -156,7 +156,7 @@ pub(crate) async fn unused(store: &Store) -> Result<u64, Error> {
     loop {
         let (entries, next) = work::page(store, &prefix, after.as_deref(), Time::MAX_UTC).await?;
         for some in entries.chunks(AT_ONCE) {
-            let judged = some.iter().map(|entry| judge(store, entry, store.now()));
+            let judged = some.iter().map(|entry| readable(store, entry, store.now()));
             for verdict in futures::future::try_join_all(judged).await? {
                 match verdict {
                     Verdict::Dead { size } | Verdict::Later { size, .. } => bytes += size,
@@ -168,6 +168,17 @@ pub(crate) async fn unused(store: &Store) -> Result<u64, Error> {
             Some(next) => after = Some(next),
             None => return Ok(bytes),
         }
+    }
+}
+
+/// What can be said of an intent; one that cannot be read, or whose members cannot, stays and keeps no other from its turn.
+async fn readable(store: &Store, entry: &Entry, began: Time) -> Result<Verdict, Error> {
+    match judge(store, entry, began).await {
+        Err(Error::Corrupt { what }) => {
+            tracing::warn!("bytes in the trash stay there: {what}");
+            Ok(Verdict::Strange)
+        }
+        other => other,
     }
 }
 

@@ -151,6 +151,29 @@ async fn a_read_only_store_collects_nothing() {
     assert_eq!(world.records.listing(), before);
 }
 
+/// What cannot be read is kept, and keeps no other from its turn.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_holds_up_nobody_else() {
+    let world = production().await;
+    world.push("broken", b"kept").await;
+    world.push("app", b"garbage").await;
+    let (records, broken) = (world.store.records(), world.repository("broken"));
+    let digest = storage::Digest::of(storage::Algorithm::Sha256, b"a manifest");
+    let body = storage::backend::Body { bytes: "no JSON".into(), nonce: "n".into() };
+    records.create(&key::manifest(&broken, &digest), &body).await.unwrap();
+    records.put(&key::trash(world.store.now(), &key::DataId::random(&world.account)), "no JSON".into()).await.unwrap();
+    let mut failed = 0;
+    for _ in 0..40 {
+        world.hours(1);
+        for _ in 0..4 {
+            failed += u32::from(gc::next(&world.store).await.is_err());
+        }
+        trash::empty(&world.store, "trash").await.unwrap();
+    }
+    assert!(failed > 0 && !world.has("app", b"garbage").await && world.has("broken", b"kept").await);
+    assert_eq!(world.objects().await, 1);
+}
+
 #[tokio::test]
 async fn collection_asked_for_by_hand_is_due_at_once() {
     let world = production().await;
