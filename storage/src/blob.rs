@@ -86,7 +86,10 @@ pub(crate) async fn delete_now(store: &Store, target: &Deletable, digest: &Diges
         }
         member::leave_behind(store, repository, digest, &found.value).await?;
         match store.records().remove(&key, found.version()).await {
-            Ok(()) => return member::forget_hint(store, repository, digest, &found.value).await,
+            Ok(()) => {
+                store.usage().removed(repository.account(), found.value.size);
+                return member::forget_hint(store, repository, digest, &found.value).await;
+            }
             // A push flipped it back meanwhile; the deletion still wins last.
             Err(Error::Conflict) => {}
             Err(other) => return Err(other),

@@ -19,10 +19,11 @@ use crate::{
     key,
     repository::Kind,
     stream::Pool,
+    usage::Counters,
 };
 
 /// Settings of the storage protocol.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// How long what is promised, left and forgotten lives.
     pub lives: Lives,
@@ -31,6 +32,14 @@ pub struct Settings {
     /// Take image manifests whose blobs the repository does not contain (distribution-spec: a registry MAY reject them, and this
     /// one does unless told otherwise). Absent children of an index are always taken.
     pub sparse_manifests: bool,
+    /// Uploads of one account that may be unfinished in this process ([`Error::TooManyUploads`]). Default 1000.
+    pub open_uploads: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { lives: Lives::default(), read_only: false, sparse_manifests: false, open_uploads: 1000 }
+    }
 }
 
 /// The handles that storage's operations use. Cheap to clone.
@@ -53,6 +62,8 @@ struct Inner {
     known: Mutex<HashMap<Repository, Duration>>,
     /// What this process has written down of last pushes, and when.
     news: Mutex<HashMap<Repository, (Kind, Duration)>>,
+    /// What this process has added to accounts and taken from them.
+    usage: Counters,
     /// Rung when this process has left work in a queue.
     bell: Notify,
     woken: AtomicBool,
@@ -87,6 +98,7 @@ impl Store {
             dirty: Mutex::default(),
             known: Mutex::default(),
             news: Mutex::default(),
+            usage: Counters::default(),
             bell: Notify::new(),
             woken: AtomicBool::new(false),
         }))
@@ -100,6 +112,11 @@ impl Store {
     /// The bytes.
     pub fn bytes(&self) -> &dyn Bytes {
         &*self.0.bytes
+    }
+
+    /// The counters of what accounts use.
+    pub fn usage(&self) -> &Counters {
+        &self.0.usage
     }
 
     /// Wall-clock time.

@@ -11,7 +11,7 @@ use storage::{
         reclaimable::{self, Reclaimable},
     },
     sweep::{self, Round, Stop},
-    trash, work,
+    trash, usage, work,
 };
 
 use super::{Failure, account::On, output::table, server::size, store::OnStore};
@@ -124,6 +124,7 @@ async fn collect(store: &Store) -> Result<Collected, Failure> {
         collected.deleted_bytes = emptied.deleted_bytes;
         collected.held = emptied.held;
     }
+    usage::flush(store).await?;
     Ok(collected)
 }
 

@@ -59,7 +59,7 @@ impl OnStore {
 
     fn over(&self, lives: Lives, read_only: bool) -> Store {
         let sparse_manifests = self.config.server.sparse_manifests;
-        let settings = storage::Settings { lives, read_only, sparse_manifests };
+        let settings = storage::Settings { lives, read_only, sparse_manifests, ..storage::Settings::default() };
         let (records, bytes) = (Arc::clone(&self.opened.records), Arc::clone(&self.opened.bytes));
         Store::new(records, bytes, Arc::clone(&self.clock), self.auth.upload_keys(), settings, TaskTracker::new())
     }

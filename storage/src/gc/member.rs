@@ -55,6 +55,7 @@ impl Sweep<'_> {
             member::leave_behind(store, repository, digest, &found.value).await?;
             return match store.records().remove(&key, found.version()).await {
                 Ok(()) => {
+                    store.usage().removed(repository.account(), bytes);
                     member::forget_hint(store, repository, digest, &found.value).await?;
                     Ok(Verdict::Removed { bytes })
                 }

@@ -32,13 +32,13 @@ use super::stored::Opened;
 const CLIENTS: usize = 8;
 const REPOSITORIES: [&str; 3] = ["acme/web", "acme/batch", "acme/base"];
 /// Blobs that all clients push again and again.
-const SHARED: usize = 12;
+const SHARED: usize = 40;
 /// Blobs that a manifest names all the time, in every repository.
 const BASE: usize = 4;
 /// Of a write of several steps, in seconds; the rest of the short lives follows from it.
 const DEADLINE: u64 = 3;
 /// Manifests that one client has at a time.
-const KEPT: usize = 12;
+const KEPT: usize = 4;
 
 /// What was done, by all.
 #[derive(Debug, Default)]
@@ -368,7 +368,7 @@ async fn soak(store: Store, promise: u64) {
     let credential = first.account("acme").await.push_delete().await;
     let caller = |replica: &Harness| Caller::basic(replica.client(), &credential.username, &credential.password);
     let blobs = |kind: &str, count: usize| -> Vec<_> {
-        let one = |n| Content::random(Algorithm::Sha256, &format!("{seed} {kind} {n}"), 1000 + 40_000 * n);
+        let one = |n| Content::random(Algorithm::Sha256, &format!("{seed} {kind} {n}"), 1000 + 10_000 * n);
         (0..count).map(one).collect()
     };
     // The base is named all the time.
