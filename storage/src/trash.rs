@@ -12,7 +12,7 @@ use crate::{
     Account, Digest, Error, Generation, Repository, Store, Time, generation,
     generation::{GenerationRecord, GenerationState},
     key::{self, DataId},
-    member::{self, TrashIntent},
+    member::{self, State, TrashIntent},
     record, upload,
     work::{self, Entry},
 };
@@ -207,11 +207,18 @@ async fn judge(store: &Store, entry: &Entry, began: Time) -> Result<Verdict, Err
     let shares = shares(store, &x).await?;
     let users = shares.iter().map(|(path, _)| path.as_str()).chain([intent.repository.as_str(), &intent.origin]);
     let users: std::collections::BTreeSet<String> = users.map(|path| path.replace('!', "/")).collect();
+    let mut dying = false;
     for path in users {
         let Some(user) = generation::repository_of(account.clone(), &path) else { continue };
-        if uses(store, &user, &x, &intent.digests).await? {
-            return Ok(Verdict::Used);
+        match uses(store, &user, &x, &intent.digests).await? {
+            None => {}
+            Some(State::Dying) => dying = true,
+            Some(State::Live | State::Known) => return Ok(Verdict::Used),
         }
+    }
+    // Whoever marked it may be about to remove it: then this intent is all that will name the bytes.
+    if dying {
+        return Ok(Verdict::Later { body, size: intent.size });
     }
     let in_flight = began - store.lives().in_flight;
     if self::shares(store, &x).await?.iter().any(|(_, modified)| *modified > in_flight) {
@@ -220,14 +227,15 @@ async fn judge(store: &Store, entry: &Entry, began: Time) -> Result<Verdict, Err
     Ok(Verdict::Dead { size: intent.size })
 }
 
-async fn uses(store: &Store, repository: &Repository, x: &DataId, digests: &[Digest]) -> Result<bool, Error> {
+/// How a repository uses X, if it does.
+async fn uses(store: &Store, repository: &Repository, x: &DataId, digests: &[Digest]) -> Result<Option<State>, Error> {
     for digest in digests {
-        let found = member::get(store, repository, digest).await?;
-        if found.and_then(|found| found.value.data(repository.account())).as_ref() == Some(x) {
-            return Ok(true);
+        let found = member::get(store, repository, digest).await?.map(|found| found.value);
+        if let Some(member) = found.filter(|member| member.data(repository.account()).as_ref() == Some(x)) {
+            return Ok(Some(member.state));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Who was given leave to use X, and when last.

@@ -183,29 +183,27 @@ async fn collection_asked_for_by_hand_is_due_at_once() {
 }
 
 #[tokio::test]
-async fn marks_whose_target_is_gone_go_and_no_others() {
+async fn a_tag_whose_manifest_is_gone_goes_and_no_other() {
     let world = World::new().await;
     let repository = world.repository("app");
     world.push("app", b"layer").await;
     let old = push_manifest(&world.store, &world.writable("app"), "v1", image(&[b"layer"])).await.unwrap();
     let records = world.store.records();
-    // As a deletion that died after the manifest leaves it; and a fallback tag that was deleted.
+    // As a deletion that died after the manifest leaves it.
     push_manifest(&world.store, &world.writable("app"), "gone", image(&[b"layer", b"layer"])).await.unwrap();
     let gone = tag::get(&world.store, &world.readable("app"), &"gone".parse().unwrap()).await.unwrap().digest;
     let found = records.get(&key::manifest(&repository, &gone)).await.unwrap().unwrap();
     records.remove(&key::manifest(&repository, &gone), &found.version).await.unwrap();
-    records.put(&key::referrer_fallback(&repository, &old), ".".into()).await.unwrap();
     records.put(&key::last_pull(&repository, &gone), "2026-11-21".into()).await.unwrap();
     records.put(&key::last_pull(&repository, &old), "2026-11-21".into()).await.unwrap();
     world.collect("app").await;
     assert_eq!(sweep::marks(&world.store, &repository).await.unwrap().marks, 0, "they are young");
     world.hours(25);
     world.collect("app").await;
-    assert_eq!(sweep::marks(&world.store, &repository).await.unwrap().marks, 3);
+    assert_eq!(sweep::marks(&world.store, &repository).await.unwrap().marks, 2);
     assert!(tag::get(&world.store, &world.readable("app"), &"gone".parse().unwrap()).await.is_err());
     assert!(tag::get(&world.store, &world.readable("app"), &"v1".parse().unwrap()).await.is_ok());
     assert_eq!(world.names(&key::last_pulls(&repository)).await, [old.dashed()]);
-    assert_eq!(world.names(&key::tagged_all(&repository)).await, [format!("{}/v1", old.dashed())]);
     assert_eq!(sweep::marks(&world.store, &repository).await.unwrap().marks, 0);
     manifest::delete(&world.store, &world.deletable("app"), &old).await.unwrap();
 }
