@@ -252,7 +252,8 @@ impl Auth {
         let account = match secret.kind() {
             Kind::AccessKey => self.access_key(secret, from).await.map(|key| Some(key.account.name().clone())),
             Kind::OperatorKey => self.operator_key(secret, from).await.map(|_| None),
-            Kind::Pull | Kind::Push | Kind::Session => Err(self.failed(from)),
+            Kind::Session => self.session(secret, from).await.map(|key| Some(key.account.name().clone())),
+            Kind::Pull | Kind::Push => Err(self.failed(from)),
         };
         match account {
             Ok(account) => Refusal::Unauthenticated(Some(Reason::WrongKind { kind: secret.kind(), account })),

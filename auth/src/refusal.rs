@@ -78,6 +78,10 @@ pub enum Reason {
         /// The key's account.
         own: AccountName,
     },
+    /// A session opens no other.
+    InSession,
+    /// A key is no session.
+    NoSession,
     /// The key was retired: what it minted lives on, it mints no more.
     Retired,
     /// Its time is over.
@@ -171,6 +175,8 @@ impl Reason {
             Self::Role(role) => format!("this is {} key; its role does not allow this", role.with_article()),
             Self::Operator => "this is an operator key; it keeps accounts, and what is in them belongs to their own keys".into(),
             Self::OtherAccount { own } => format!("this key is of account {own}"),
+            Self::InSession => "this is a session; only the access key itself opens one".into(),
+            Self::NoSession => "this is an access key and no session; POST /api/v1/session opens one with it".into(),
             Self::Retired => "this key is retired; it mints and changes nothing any more".into(),
             Self::ExpiredAt(at) => format!("this credential expired at {}", utc(*at)),
             Self::RevokedAt(at) => format!("this credential was revoked at {}", utc(*at)),

@@ -13,16 +13,20 @@ use storage::{
 };
 
 use crate::{
+    account::LONGEST,
     credential::CredentialRecord,
     error::Error,
     federation::{TrustRecord, UsedToken},
     installation::Auth,
+    secret::Kind,
 };
 
 /// Records whose last use is to be written. More than these of one round are written when they are used again.
 const MOST: usize = 65_536;
 /// How long an ended credential is still listed.
 const KEPT: TimeDelta = TimeDelta::days(7);
+/// How much longer a session is, which says whether what was minted in it has ended: as long as that may live.
+const KEPT_SESSION: TimeDelta = TimeDelta::seconds(LONGEST.cast_signed());
 /// Records of one step of the sweep.
 const STEP: usize = 100;
 
@@ -77,7 +81,9 @@ impl Auth {
         let gone = self.clock.now() - KEPT;
         self.sweep(&key::credentials(account), after, |found: &Document<CredentialRecord>| {
             let record = &found.value;
-            record.revoked_at.map_or(record.expires, |at| at.min(record.expires)) < gone
+            let end = record.revoked_at.map_or(record.expires, |at| at.min(record.expires));
+            let end = if record.kind == Kind::Session { end + KEPT_SESSION } else { end };
+            end < gone
         })
         .await
     }

@@ -18,10 +18,11 @@ impl Party {
     fn presented(secret: &Secret, account: Option<&Account>) -> Self {
         match (secret.kind(), account) {
             (Kind::OperatorKey, _) => Self::operator_key(secret.id()),
-            (Kind::Pull | Kind::Push | Kind::Session, Some(account)) => {
+            (Kind::Session, _) => Self::session(secret.id()),
+            (Kind::Pull | Kind::Push, Some(account)) => {
                 Self::credential(secret.id(), user_name(account.name(), secret.kind(), secret.id()))
             }
-            (Kind::AccessKey | Kind::Pull | Kind::Push | Kind::Session, _) => Self::key(secret.id()),
+            (Kind::AccessKey | Kind::Pull | Kind::Push, _) => Self::key(secret.id()),
         }
     }
 }
@@ -90,7 +91,7 @@ impl Auth {
     /// strangers try is in no audit.
     pub async fn note_login(&self, login: Login, outcome: Result<&Scopes, &Refusal>) {
         let Login(Some((secret, user))) = login else { return };
-        let logs_in = matches!(secret.kind(), Kind::Pull | Kind::Push | Kind::Session);
+        let logs_in = matches!(secret.kind(), Kind::Pull | Kind::Push);
         let happened = match outcome {
             Ok(_) => Happened::TokenIssue,
             Err(_) if logs_in => Happened::TokenDeny,
@@ -111,10 +112,10 @@ impl Auth {
         }
     }
 
-    /// Notes that the holder of a key was refused by the API, because the key has ended.
-    pub async fn note_key_denied(&self, bearer: &str, refusal: &Refusal) {
+    /// Notes that the holder of a key or a session was refused by the API, because it has ended.
+    pub async fn note_key_denied(&self, presented: &str, refusal: &Refusal) {
         let Refusal::Unauthenticated(Some(reason)) = refusal else { return };
-        let Some(secret) = self.secret(bearer) else { return };
+        let Some(secret) = self.secret(presented) else { return };
         let entry = |by| Entry::new(Happened::KeyUseDenied, by).denied(reason.text(""));
         self.note_presented(&secret, None, entry).await;
     }

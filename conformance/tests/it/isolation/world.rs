@@ -81,6 +81,11 @@ impl Site {
         Self { client: Client::new(running.address), running }
     }
 
+    /// What its own pages send as `Origin`.
+    pub(super) fn origin(&self) -> String {
+        format!("http://{}", self.client.address())
+    }
+
     /// The realm and service of every challenge.
     pub(super) fn challenge(&self, scope: &str, error: Option<&str>) -> String {
         let service = self.running.app.auth.service();
@@ -113,6 +118,11 @@ pub(super) fn basic(user: &str, secret: &str) -> String {
 /// The value of a Bearer header.
 pub(super) fn bearer(token: &str) -> String {
     format!("Bearer {token}")
+}
+
+/// The value of a `Cookie` header with a session in it.
+pub(super) fn cookie(session: &str) -> String {
+    format!("__Host-hythe={session}")
 }
 
 /// What to mint.
