@@ -216,10 +216,9 @@ pub(super) fn expected(operation: ApiOperation, caller: Caller) -> Verdict {
         Caller::Retired => retired,
         Caller::Frozen => frozen,
         Caller::Away => away,
-        Caller::Session => in_session(owner),
         Caller::ViewerSession => in_session(viewer),
         Caller::ForeignSession if operation.method() != Method::GET => Verdict::Denied,
-        Caller::ForeignSession => in_session(owner),
+        Caller::Session | Caller::ForeignSession => in_session(owner),
         Caller::Operator => operator,
         Caller::FrozenOperator => frozen_operator,
     }
