@@ -74,6 +74,9 @@ pub(crate) struct CredentialRecord {
     pub(crate) view: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revoked_at: Option<Time>,
+    /// Whether the audit tells that its time was over, or was told of its end otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) end_told: bool,
 }
 
 /// A credential as lists show it; [`crate::render`] adds what follows from its secret.
@@ -336,6 +339,7 @@ impl Auth {
             by,
             view: None,
             revoked_at: None,
+            end_told: false,
         };
         let written = record::create(&*self.records, &key::credential(account, id.as_str()), fresh).await?;
         if let Some((old, _)) = replaced {

@@ -109,6 +109,7 @@ impl Auth {
             admission.ask()?;
             let living = record.expires > now;
             record.expires = record.expires.min(now);
+            record.end_told = true;
             Ok::<_, Error>(living)
         })
         .await?

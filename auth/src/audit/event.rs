@@ -56,6 +56,7 @@ happened! {
     CredentialMint "credential.mint" "A credential was minted. Target: its id.";
     CredentialRenew "credential.renew" "A credential was minted in the place of another, which ends in ten minutes. Target: the new one's id, then the old one's.";
     CredentialRevoke "credential.revoke" "A credential was ended. Target: its id.";
+    CredentialExpire "credential.expire" "The time of a credential, or of a session, was over; noticed within a day. Target: its id, then when it ended.";
     SessionOpen "session.open" "A session of the console was opened with an access key. Target: its id.";
     SessionClose "session.close" "A session was closed by whoever was in it; what was minted in it lives on. Target: its id.";
     TokenIssue "token.issue" "A credential logged in. Target: the scopes that its token was granted.";
