@@ -193,19 +193,22 @@ impl Auth {
 
     /// A user name and a password, as a living credential; [`Refusal::Unauthenticated`] with a reason for who has the right
     /// secret. A good secret is served even from an address whose failures are throttled.
-    pub(crate) async fn log_in(
+    async fn log_in(&self, user: &str, secret: &str, from: IpAddr, standing: Standing) -> Result<Holder, Refusal> {
+        let secret = self.secret(secret).filter(|secret| logs_in(secret.kind()));
+        let Some(secret) = secret else { return Err(self.failed(from)) };
+        self.log_in_with(user, &secret, from, standing).await
+    }
+
+    /// The same with a password that was read and is one.
+    pub(crate) async fn log_in_with(
         &self,
         user: &str,
-        secret: &str,
+        secret: &Secret,
         from: IpAddr,
         standing: Standing,
     ) -> Result<Holder, Refusal> {
-        let Some(secret) = self.secret(secret) else { return Err(self.failed(from)) };
-        if !logs_in(secret.kind()) {
-            return Err(self.failed(from));
-        }
-        let Some(name) = named(user, &secret) else { return Err(self.failed(from)) };
-        self.log_in_as(&name, &secret, from, standing).await
+        let Some(name) = named(user, secret) else { return Err(self.failed(from)) };
+        self.log_in_as(&name, secret, from, standing).await
     }
 
     pub(crate) async fn log_in_as(
