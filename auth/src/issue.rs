@@ -9,7 +9,7 @@ use crate::{
     decide::logs_in,
     follow::Standing,
     installation::Auth,
-    principal::{Holder, Presented},
+    principal::{Holder, Presented, Whence},
     refusal::{Reason, Refusal, WRONG},
     scope::{Actions, Scope, Scopes},
     secret::{Kind, Secret},
@@ -95,8 +95,13 @@ impl From<Refusal> for TokenRefusal {
 
 impl Auth {
     /// Gives a token for what is presented, and notes it in the audit. Anonymous requests get one if something of what they ask is
-    /// public.
-    pub async fn issue(&self, request: TokenRequest<'_>, from: IpAddr) -> Result<IssuedToken, TokenRefusal> {
+    /// public. On an account's host nothing is granted but what is that account's.
+    pub async fn issue<'a>(
+        &self,
+        request: TokenRequest<'_>,
+        whence: impl Into<Whence<'a>>,
+    ) -> Result<IssuedToken, TokenRefusal> {
+        let whence = whence.into();
         if request.service.is_some_and(|service| service != self.service) {
             return Err(TokenRefusal::UnknownService);
         }
@@ -112,7 +117,7 @@ impl Auth {
         // A request counts once, however often it is looked at.
         let mut counts = true;
         let decided = self.decide(|standing| {
-            self.issue_for(&request, secret.as_ref(), &scopes, from, standing, std::mem::take(&mut counts))
+            self.issue_for(&request, secret.as_ref(), &scopes, whence, standing, std::mem::take(&mut counts))
         });
         let outcome = decided.await.map(|(issued, _)| issued);
         if let Some(secret) = &secret {
@@ -131,12 +136,15 @@ impl Auth {
         request: &TokenRequest<'_>,
         secret: Option<&Secret>,
         scopes: &Scopes,
-        from: IpAddr,
+        whence: Whence<'_>,
         standing: Standing,
         counts: bool,
     ) -> Result<IssuedToken, TokenRefusal> {
+        let from = whence.from;
         let user = match request.presented {
-            Presented::None if request.refresh_token.is_none() => return self.issue_anonymous(scopes, standing).await,
+            Presented::None if request.refresh_token.is_none() => {
+                return self.issue_anonymous(scopes, whence, standing).await;
+            }
             Presented::None => None,
             Presented::Basic { user, .. } => {
                 if request.account.is_some_and(|account| account != user) {
@@ -148,11 +156,12 @@ impl Auth {
             Presented::Session(_) | Presented::Malformed => return Err(self.failed(from).into()),
         };
         let Some(secret) = secret else { return Err(self.failed(from).into()) };
-        let holder = self.log_in_or_explain(user, secret, from, standing).await?;
+        let mut holder = self.log_in_or_explain(user, secret, from, standing).await?;
+        holder.only = whence.only.cloned();
         if counts {
             self.token_requests.take(holder.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
         }
-        let granted = self.granted(&holder, scopes, standing).await?;
+        let granted = self.granted(&holder, scopes, whence, standing).await?;
         let end = (holder.at + SIGNED_FOR).min(holder.expires);
         let subject = Subject::Credential {
             account: holder.account.name().clone(),
@@ -187,10 +196,16 @@ impl Auth {
         })
     }
 
-    async fn issue_anonymous(&self, scopes: &Scopes, standing: Standing) -> Result<IssuedToken, TokenRefusal> {
+    async fn issue_anonymous(
+        &self,
+        scopes: &Scopes,
+        whence: Whence<'_>,
+        standing: Standing,
+    ) -> Result<IssuedToken, TokenRefusal> {
         let mut granted = Vec::new();
         for scope in scopes.iter() {
             if let Scope::Repository { name, actions } = scope
+                && whence.reaches(name.account())
                 && actions.closed().contains(Actions::PULL)
                 && self.public_for(name, standing).await?.covers(name).is_some()
             {
@@ -208,7 +223,13 @@ impl Auth {
 
     /// What of the asked lies in the credential's reach. The rest is dropped as if it did not exist, except that what is
     /// public may be pulled by anybody.
-    async fn granted(&self, holder: &Holder, scopes: &Scopes, standing: Standing) -> Result<Vec<Scope>, Refusal> {
+    async fn granted(
+        &self,
+        holder: &Holder,
+        scopes: &Scopes,
+        whence: Whence<'_>,
+        standing: Standing,
+    ) -> Result<Vec<Scope>, Refusal> {
         let mut granted = Vec::new();
         for scope in scopes.iter() {
             match scope {
@@ -218,6 +239,7 @@ impl Auth {
                     let allowed = if holder.covers(name) {
                         holder.actions.closed()
                     } else if standing == Standing::Confirmed
+                        && whence.reaches(name.account())
                         && actions.closed().contains(Actions::PULL)
                         && self.public_for(name, standing).await?.covers(name).is_some()
                     {

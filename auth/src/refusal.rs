@@ -82,6 +82,11 @@ pub enum Reason {
     InSession,
     /// A key is no session.
     NoSession,
+    /// The host is another account's: what is not that account's is not spoken of there.
+    OtherHost {
+        /// Whose host it is.
+        host: AccountName,
+    },
     /// The key was retired: what it minted lives on, it mints no more.
     Retired,
     /// Its time is over.
@@ -177,6 +182,9 @@ impl Reason {
             Self::OtherAccount { own } => format!("this key is of account {own}"),
             Self::InSession => "this is a session; only the access key itself opens one".into(),
             Self::NoSession => "this is an access key and no session; POST /api/v1/session opens one with it".into(),
+            Self::OtherHost { host } => {
+                format!("this host serves account {host} alone; ask at a name of the registry's own")
+            }
             Self::Retired => "this key is retired; it mints and changes nothing any more".into(),
             Self::ExpiredAt(at) => format!("this credential expired at {}", utc(*at)),
             Self::RevokedAt(at) => format!("this credential was revoked at {}", utc(*at)),

@@ -75,7 +75,7 @@ impl Auth {
         };
         // It counts like whatever the key mints.
         self.mints.take(key.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
-        let now = self.clock.now();
+        let (account, now) = (self.living(key.account.name()).await?.value, self.clock.now());
         let order = Order {
             kind: Kind::Session,
             patterns: key.patterns.to_vec(),
@@ -85,7 +85,7 @@ impl Auth {
             ttl: key.expires.map_or(LIFE, |end| LIFE.min(end - now)),
             replaces: None,
         };
-        let minted = self.write_credential(&key.account, order, key.issuer(), key.lineage(), now).await?;
+        let minted = self.write_credential(&account, order, key.issuer(), key.lineage(), now).await?;
         let credential = minted.credential;
         let session = InSession { id: credential.id, created: credential.created_at, expires: credential.expires_at };
         tracing::info!(event = "session.open", account = %key.account.name(), session = %session.id, actor = actor.label(), "session was opened");

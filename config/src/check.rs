@@ -12,8 +12,8 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    ByteSize, Config, DeclaredAccount, Effective, Error, HumanDuration, Issuers, Limits, Log, LogFormat, Operations,
-    Origin, Secret, SelfSigned, Server, Store, Tls, TlsFiles,
+    ByteSize, Config, DeclaredAccount, Effective, Error, HostName, HumanDuration, Issuers, Limits, Log, LogFormat,
+    Operations, Origin, Secret, SelfSigned, Server, Store, Tls, TlsFiles,
     load::{Given, Layer},
 };
 
@@ -85,17 +85,35 @@ fn server(read: &Read<'_>) -> Result<Server, Error> {
             },
         })?,
         public_urls: read.list("public_url")?,
+        account_domain: account_domain(read)?,
         trusted_proxies: read.each("trusted_proxy", network)?,
         tls,
         self_signed,
         read_only: read.one("read_only", switch)?,
         sparse_manifests: read.one("sparse_manifests", switch)?,
+        default_quota: read.one("default_quota", |text| match text {
+            "none" => Ok(None),
+            size => size
+                .parse::<ByteSize>()
+                .map(|size| Some(size.bytes()))
+                .map_err(|rule| format!("expected {rule}, or none")),
+        })?,
+        open_uploads: read.one("open_uploads", count)?,
         revocation_bound: read.one("revocation_bound", |text| {
             let bound = text.parse::<HumanDuration>().ok().map(HumanDuration::duration);
             let range = Duration::from_secs(2)..=Duration::from_mins(1);
             bound.filter(|bound| range.contains(bound)).ok_or("expected 2s to 60s")
         })?,
     })
+}
+
+/// A name below which labels can stand; the port of an account's host is that of the public URLs.
+fn account_domain(read: &Read<'_>) -> Result<Option<HostName>, Error> {
+    let name = |text: &str| {
+        let host = text.parse::<HostName>().ok().filter(|host| host.ip().is_none() && host.port().is_none());
+        host.ok_or("expected a domain without a port, like registry.example")
+    };
+    read.optional("account_domain").map(|_| read.one("account_domain", name)).transpose()
 }
 
 fn network(text: &str) -> Result<IpNet, &'static str> {
@@ -138,6 +156,10 @@ fn self_signed(read: &Read<'_>, folder: Option<&Path>) -> Result<Option<SelfSign
         }
     };
     Ok(Some(SelfSigned { hosts, folder }))
+}
+
+fn count(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|&n| n > 0).ok_or("expected a number above 0")
 }
 
 fn switch(text: &str) -> Result<bool, &'static str> {
@@ -200,9 +222,7 @@ fn limits(read: &Read<'_>) -> Result<Limits, Error> {
         fits.ok_or_else(|| "8KiB to 1MiB".to_owned())
     };
     Ok(Limits {
-        connections: read.one("limits.connections", |text| {
-            text.parse().ok().filter(|&n| n > 0).ok_or("expected a number above 0")
-        })?,
+        connections: read.one("limits.connections", count)?,
         header_size: read.one("limits.header_size", |text| header_size(text).map_err(|e| format!("expected {e}")))?,
         header_timeout: read.time("limits.header_timeout")?,
         idle_timeout: read.time("limits.idle_timeout")?,

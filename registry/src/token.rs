@@ -113,7 +113,7 @@ fn request<'a>(
 
 async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: bool) -> Answered {
     let anonymous = matches!(request.presented, Presented::None) && request.refresh_token.is_none();
-    match app.auth.issue(request, host.client).await {
+    match app.auth.issue(request, host.whence()).await {
         Ok(IssuedToken { token, expires_in, scope, stale }) => {
             // `issued_at` is left out: docker would count from it with its own clock.
             let document = json!({

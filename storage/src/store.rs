@@ -19,6 +19,7 @@ use crate::{
     key,
     repository::Kind,
     stream::Pool,
+    usage::Counters,
 };
 
 /// Settings of the storage protocol.
@@ -33,6 +34,8 @@ pub struct Settings {
     /// Take image manifests whose blobs the repository does not contain (distribution-spec: a registry MAY reject them, and this
     /// one does unless told otherwise). Absent children of an index are always taken.
     pub sparse_manifests: bool,
+    /// Uploads of one account that may be unfinished in this process ([`Error::TooManyUploads`]). Default 1000.
+    pub open_uploads: usize,
 }
 
 impl Default for Settings {
@@ -42,6 +45,7 @@ impl Default for Settings {
             session_life: chrono::Duration::days(5),
             read_only: false,
             sparse_manifests: false,
+            open_uploads: 1000,
         }
     }
 }
@@ -66,6 +70,8 @@ struct Inner {
     known: Mutex<HashMap<Repository, Duration>>,
     /// What this process has written down of last pushes, and when.
     news: Mutex<HashMap<Repository, (Kind, Duration)>>,
+    /// What this process has added to accounts and taken from them.
+    usage: Counters,
     /// Rung when this process has left work in a queue.
     bell: Notify,
     woken: AtomicBool,
@@ -100,6 +106,7 @@ impl Store {
             dirty: Mutex::default(),
             known: Mutex::default(),
             news: Mutex::default(),
+            usage: Counters::default(),
             bell: Notify::new(),
             woken: AtomicBool::new(false),
         }))
@@ -113,6 +120,11 @@ impl Store {
     /// The bytes.
     pub fn bytes(&self) -> &dyn Bytes {
         &*self.0.bytes
+    }
+
+    /// The counters of what accounts use.
+    pub fn usage(&self) -> &Counters {
+        &self.0.usage
     }
 
     /// Wall-clock time.

@@ -72,6 +72,30 @@ impl Auth {
         Ok(())
     }
 
+    /// What names of its own an account was given, and which were taken back.
+    pub(crate) async fn record_hosts(
+        &self,
+        by: impl Into<Party>,
+        account: &Account,
+        before: &[String],
+        now: &[String],
+    ) -> Result<(), Error> {
+        let by = by.into();
+        let beyond = |one: &[String], other: &[String]| -> Vec<String> {
+            one.iter().filter(|host| !other.contains(host)).cloned().collect()
+        };
+        for (happened, hosts) in
+            [(Happened::HostApprove, beyond(now, before)), (Happened::HostWithdraw, beyond(before, now))]
+        {
+            if !hosts.is_empty() {
+                let entry = Entry::new(happened, by.clone()).of(account).target(hosts.join(" "));
+                self.record(entry.clone()).await?;
+                self.record(entry.apart()).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes how a login with a secret of ours, under the user name of this account if under any, ended: what it was granted, or why
     /// it was refused. What strangers try is in no audit.
     pub(crate) async fn note_login(

@@ -1,6 +1,8 @@
 //! Every test through HTTP, in one binary; its tree mirrors the URLs and the promises.
 
 #[cfg(test)]
+mod account_hosts;
+#[cfg(test)]
 mod api;
 #[cfg(test)]
 mod audit;
@@ -23,6 +25,8 @@ mod docs;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod federation;
 #[cfg(test)]
 mod fuzz;
@@ -40,6 +44,8 @@ mod memory;
 mod messages;
 #[cfg(test)]
 mod operations;
+#[cfg(test)]
+mod quota;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

@@ -421,7 +421,7 @@ pub(crate) async fn call(
     host: &Accepted,
     called: &mut Called,
 ) -> Answered {
-    let caller = Caller::read(authorization, &parts.headers);
+    let caller = Caller::read(authorization, &parts.headers, host);
     let (secret, actor) = match caller.presented() {
         Presented::Session(cookie) => (Some(cookie), app.auth.authenticate_session(cookie, host.client).await),
         Presented::Bearer(key) => (Some(key), app.auth.authenticate_api(Some(key), host.client).await),
@@ -451,7 +451,8 @@ pub(crate) async fn call(
     }
     if let Some(right) = found.operation.right() {
         // Before the body: what is refused is refused the same whatever was sent.
-        if let Err(refusal) = app.auth.admit(&actor, right, account.as_ref()) {
+        let admitted = app.auth.admit(&actor, right, account.as_ref());
+        if let Err(refusal) = admitted.and_then(|_| host.whence().admit(account.as_ref())) {
             app.auth.note_refused(&actor, found.operation.label(), &refusal);
             return Err(Problem::refused(refusal).into());
         }

@@ -1,7 +1,7 @@
 //! Sessions of the console: the cookie, and the calls that open, show and close one.
 //!
 //! The cookie is read here and nowhere else, so that `/v2/`, `/token` and whatever is not `/api` have no code that could take it for
-//! something. It is read only where there is no `Authorization`.
+//! something. It is read only where there is no `Authorization`, and at no account's host.
 
 use auth::Presented;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -31,8 +31,8 @@ pub(super) enum Caller<'a> {
 
 impl<'a> Caller<'a> {
     /// `Authorization` goes before the cookie, which a browser sends by itself.
-    pub(super) fn read(authorization: &'a Authorization, headers: &HeaderMap) -> Self {
-        if !matches!(authorization, Authorization::None) {
+    pub(super) fn read(authorization: &'a Authorization, headers: &HeaderMap, host: &Accepted) -> Self {
+        if !matches!(authorization, Authorization::None) || host.account.is_some() {
             return Self::Header(authorization);
         }
         match cookie(headers) {
@@ -166,6 +166,7 @@ mod tests {
             host: "registry.example".parse().unwrap(),
             scheme: config::Scheme::Https,
             client: std::net::Ipv4Addr::LOCALHOST.into(),
+            account: None,
         };
         let asked = |method: Method, all: &[(&str, &str)]| {
             let mut headers = HeaderMap::new();

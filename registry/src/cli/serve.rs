@@ -153,17 +153,21 @@ async fn welcome(config: &Config, running: &Running, name: &AccountName) -> Resu
     let key = auth.create_key(&Actor::Store, name, &NewKey::default()).await?;
     let push = MintRequest { kind: "push".to_owned(), ..MintRequest::default() };
     let minted = auth.mint(&Actor::Store, name, &push).await?;
-    let canonical = running.app.hosts.canonical();
-    let login = minted.document(&rendered_host(canonical)?, &SecretName::default()).docker_login;
-    let (host, key) = (canonical.host(), key.key.as_ref().map(Shown::reveal).unwrap_or_default());
+    let hosts = &running.app.hosts;
+    let rendered = rendered_host(hosts.canonical(), hosts.account_domain())?;
+    let document = minted.document(&rendered, &SecretName::default());
+    let (host, login) = (document.host, document.docker_login);
+    let (login, key) = (
+        login.as_ref().map(Shown::reveal).unwrap_or_default(),
+        key.key.as_ref().map(Shown::reveal).unwrap_or_default(),
+    );
     output::say(&format!(
         "account {name} was made. Log in and push:\n\n\
-         {}\n\
+         {login}\n\
          docker pull hello-world\n\
          docker tag hello-world {host}/{name}/hello\n\
          docker push {host}/{name}/hello\n\n\
-         keep this access key, it makes the next logins:\n{key}",
-        login.as_ref().map(Shown::reveal).unwrap_or_default()
+         keep this access key, it makes the next logins:\n{key}"
     ));
     Ok(())
 }

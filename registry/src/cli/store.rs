@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use auth::{Auth, Listing, Page};
 use chrono::SecondsFormat;
-use config::{Config, Log, Origin};
+use config::{Config, HostName, Log, Origin, PublicUrl};
 use storage::{Clock, Store, Time};
 use tokio_util::task::TaskTracker;
 
@@ -48,23 +48,33 @@ impl OnStore {
 
     /// The host that logins are rendered for.
     pub(super) async fn host(&self) -> Result<auth::Host, Failure> {
-        rendered_host(&self.canonical().await?)
+        let (url, domain) = self.names().await?;
+        rendered_host(&url, domain.as_ref())
     }
 
     /// The first public URL, else what the server that runs on this store says, else where one would listen.
-    pub(super) async fn canonical(&self) -> Result<config::PublicUrl, Failure> {
+    pub(super) async fn canonical(&self) -> Result<PublicUrl, Failure> {
+        Ok(self.names().await?.0)
+    }
+
+    /// The same, with the account domain.
+    async fn names(&self) -> Result<(PublicUrl, Option<HostName>), Failure> {
         let server = &self.config.server;
+        let domain = server.account_domain.clone();
         if let Some(first) = server.public_urls.first() {
-            return Ok(first.clone());
+            return Ok((first.clone(), domain));
         }
-        let said = replica::last_canonical(&*self.opened.records, self.clock.now()).await?;
-        Ok(said.unwrap_or_else(|| hosts::address_url(server.listen, server.tls.is_some())))
+        Ok(match replica::last_names(&*self.opened.records, self.clock.now()).await? {
+            Some((url, said)) => (url, domain.or(said)),
+            None => (hosts::address_url(server.listen, server.tls.is_some()), domain),
+        })
     }
 }
 
 /// A public name as `auth` renders it.
-pub(super) fn rendered_host(url: &config::PublicUrl) -> Result<auth::Host, Failure> {
+pub(super) fn rendered_host(url: &PublicUrl, domain: Option<&HostName>) -> Result<auth::Host, Failure> {
     let host = auth::Host::new(&url.host().to_string(), url.scheme() == config::Scheme::Http);
+    let host = host.map(|host| host.with_account_domain(domain.map(HostName::name)));
     host.ok_or_else(|| Failure::Usage(format!("{url} cannot be rendered into a login; name another with --public-url")))
 }
 

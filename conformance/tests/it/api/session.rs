@@ -290,3 +290,23 @@ async fn the_end_of_its_key_ends_a_session_everywhere_within_five_seconds() {
         assert!(after.as_secs() < 5, "{way}: {after:?}");
     }
 }
+
+#[tokio::test]
+async fn at_a_host_of_an_account_there_are_no_sessions() {
+    let harness = Harness::with(Store::Local, &["--account-domain", "accounts.example"]).await;
+    let (key, _) = owner(&harness.account("acme").await, &harness).await;
+    let port = harness.client().address().port();
+    let host = format!("acme.accounts.example:{port}");
+    let there = |request: Request| request.header("Host", &host);
+    let browser = Browser::open(&harness, &key).await;
+    for path in ["/api/v1/accounts/acme", SESSION, "/v2/"] {
+        browser.bare(there(Request::get(path))).await.refused(401, "UNAUTHORIZED");
+    }
+    let own = there(mint()).header("Origin", format!("http://{host}")).header("X-Hythe", "1");
+    browser.bare(own).await.refused(401, "UNAUTHORIZED");
+    let refused = key.send(there(Request::post(SESSION))).await.refused(403, "DENIED");
+    assert_eq!(refused.header("set-cookie"), "");
+    assert_eq!(refused.message(), "this host serves account acme alone; ask at a name of the registry's own");
+    key.send(there(Request::get("/api/v1/accounts/acme")).header("Cookie", &browser.cookie)).await.expect(200);
+    browser.bare(Request::get("/api/v1/accounts/acme")).await.expect(200);
+}

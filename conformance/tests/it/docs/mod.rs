@@ -1,5 +1,6 @@
 //! The commands of the documentation, run as they stand: one module a page, named after it.
 
+mod account_hosts;
 mod api;
 mod audit;
 mod from_elsewhere;
@@ -7,6 +8,7 @@ mod keys_and_secrets;
 mod kubernetes;
 mod migration;
 mod quick_start;
+mod quotas;
 mod readme;
 mod renewal;
 mod security;
