@@ -7,7 +7,8 @@
 //! - nothing is readable under a digest that its bytes do not hash to;
 //! - every call of an account takes a typed [`Account`] or a capability over a [`Repository`], and every key lies under the
 //!   account's generation: there is no function that reads across accounts;
-//! - a blob is never in memory whole, and a commit never copies it.
+//! - a blob is never in memory whole, and a commit never copies it;
+//! - what goes by itself ([`gc`], [`trash`], [`sweep`]) is never what a manifest names, a promise keeps or somebody uses.
 //!
 //! Start at [`backend`] for the two seams, [`key`] for the layout, [`upload`] for how bytes come in.
 
@@ -16,9 +17,11 @@ pub mod blob;
 pub mod clock;
 mod error;
 pub mod format;
+pub mod gc;
 pub mod generation;
 mod hash;
 pub mod key;
+mod lives;
 pub mod manifest;
 mod member;
 mod name;
@@ -27,13 +30,17 @@ pub mod referrer;
 pub mod repository;
 mod store;
 pub mod stream;
+pub mod sweep;
 pub mod tag;
+pub mod trash;
 pub mod upload;
 pub mod usage;
 pub mod verify;
+pub mod work;
 
 pub use clock::{Clock, Time};
 pub use error::{Error, Source};
+pub use lives::Lives;
 pub use member::{hint, mount};
 pub use name::{
     Account, AccountName, Algorithm, Digest, Generation, NameError, Opener, Reference, Repository, RepositoryName, Tag,
