@@ -50,6 +50,10 @@ pub enum Right {
     ChangeRepositories,
     /// To delete repositories and tags, within the key's patterns and if it has `delete`.
     DeleteContent,
+    /// To read the rules by which things go, and to try some.
+    ReadRetention,
+    /// To say by which rules things go.
+    SetRetention,
     /// To read how much an account keeps.
     ReadUsage,
     /// To read how much every account keeps.
@@ -74,7 +78,7 @@ enum Effect {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ListAccounts,
         Self::KeepAccounts,
         Self::ReadAccount,
@@ -93,6 +97,8 @@ impl Right {
         Self::ReadRepositories,
         Self::ChangeRepositories,
         Self::DeleteContent,
+        Self::ReadRetention,
+        Self::SetRetention,
         Self::ReadUsage,
         Self::ReadAllUsage,
         Self::ReadAudit,
@@ -110,12 +116,16 @@ impl Right {
             | Self::EndKeys
             | Self::MakeTrusts
             | Self::EndTrusts
-            | Self::ChangeRepositories => &[Owner],
+            | Self::ChangeRepositories
+            | Self::SetRetention => &[Owner],
             Self::ReadKeys | Self::ReadTrusts | Self::ReadAudit => &[Owner, Viewer],
             Self::DeleteContent => &[Owner, Publisher],
-            Self::ReadAccount | Self::ReadPublic | Self::ReadCredentials | Self::ReadRepositories | Self::ReadUsage => {
-                &[Owner, Publisher, Viewer]
-            }
+            Self::ReadAccount
+            | Self::ReadPublic
+            | Self::ReadCredentials
+            | Self::ReadRepositories
+            | Self::ReadRetention
+            | Self::ReadUsage => &[Owner, Publisher, Viewer],
             Self::Mint | Self::EndCredentials => &[Owner, Publisher, Installer],
         }
     }
@@ -144,6 +154,8 @@ impl Right {
             | Self::ReadRepositories
             | Self::ChangeRepositories
             | Self::DeleteContent
+            | Self::ReadRetention
+            | Self::SetRetention
             | Self::ReadAudit => false,
         }
     }
@@ -157,6 +169,7 @@ impl Right {
             | Self::ReadCredentials
             | Self::ReadTrusts
             | Self::ReadRepositories
+            | Self::ReadRetention
             | Self::ReadUsage
             | Self::ReadAllUsage
             | Self::ReadAudit
@@ -169,6 +182,7 @@ impl Right {
             | Self::MakeKeys
             | Self::MakeTrusts
             | Self::ChangeRepositories
+            | Self::SetRetention
             | Self::DeleteContent => Effect::Writes,
         }
     }
@@ -201,7 +215,8 @@ impl Auth {
         if right == Right::DeleteContent && key.role != Role::Owner && !key.actions.contains(Actions::DELETE) {
             return Err(Refusal::Denied(Reason::MayNotDelete));
         }
-        if matches!(right, Right::ReadUsage | Right::ReadAudit) && !key.covers_all() {
+        let whole = matches!(right, Right::ReadUsage | Right::ReadAudit | Right::ReadRetention | Right::SetRetention);
+        if whole && !key.covers_all() {
             return Err(Refusal::Denied(Reason::WholeAccount { reach: key.patterns.to_vec() }));
         }
         if key.retired && matches!(right.effect(), Effect::Mints | Effect::Writes) {

@@ -45,6 +45,8 @@ mod quota;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod revocation;
 #[cfg(test)]
 mod secret;

@@ -10,6 +10,7 @@ mod quick_start;
 mod quotas;
 mod readme;
 mod renewal;
+mod retention;
 mod security;
 mod workload_identity;
 

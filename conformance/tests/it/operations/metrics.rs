@@ -30,7 +30,8 @@ fn parts(series: &str) -> (&str, BTreeSet<&str>) {
 /// A server on which everything has happened that is counted.
 async fn page_of_a_busy_server() -> String {
     let operations = harness::free_address();
-    let mut harness = Harness::with(Store::Local, &["--operations", &operations.to_string()]).await;
+    let args = ["--operations", &operations.to_string(), "--default-quota", "1GiB"];
+    let mut harness = Harness::with(Store::Local, &args).await;
     let acme = harness.account("acme").await;
     let caller = acme.caller(&acme.push().await);
     let image = fixture::image("metrics", Format::Oci);
