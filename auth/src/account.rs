@@ -1,14 +1,16 @@
 //! Accounts: a name that means another generation each time it is made anew, so no key of a predecessor can be named.
 
-use std::collections::BTreeSet;
+mod change;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use storage::{
     Account, AccountName, Generation, Time,
     generation::{GenerationRecord, GenerationState},
     key,
     record::{self, Document},
 };
+
+pub use change::{AccountChange, PolicyChange};
 
 use crate::{
     audit::Happened,
@@ -132,7 +134,7 @@ pub struct AccountDocument {
     /// When this generation was made.
     #[serde(with = "crate::time::millis")]
     pub created_at: Time,
-    /// Approved hosts of its own.
+    /// Names of its own that the operator approved; the first is in what is rendered.
     pub hosts: Vec<String>,
     /// Pulls while the store cannot be read.
     pub on_stale: OnStale,
@@ -175,51 +177,7 @@ pub struct NewAccount {
     pub display: String,
 }
 
-/// A merge patch of an account: what is absent stays; a `null` life returns to the default.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AccountChange {
-    /// A name for people.
-    pub display: Option<String>,
-    /// What it is allowed; the operator's.
-    pub state: Option<AccountState>,
-    /// Pulls while the store cannot be read.
-    pub on_stale: Option<OnStale>,
-    /// What its credentials are held to; the owner only lowers.
-    #[serde(default)]
-    pub policy: PolicyChange,
-    /// What it may keep; `Some(None)` returns to the default. The operator's alone.
-    #[serde(default, deserialize_with = "given")]
-    pub quota_bytes: Option<Option<Quota>>,
-}
-
-/// A merge patch of a policy.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyChange {
-    /// Seconds; `Some(None)` returns to the default.
-    #[serde(default, deserialize_with = "given")]
-    pub max_ttl_pull: Option<Option<u64>>,
-    /// Seconds; `Some(None)` returns to the default.
-    #[serde(default, deserialize_with = "given")]
-    pub max_ttl_push: Option<Option<u64>>,
-    /// CIDR texts; an empty list lifts the restriction.
-    pub ip_allow: Option<Vec<String>>,
-    /// Whole days; `Some(None)` returns to the default. The operator's alone.
-    #[serde(default, deserialize_with = "given")]
-    pub audit_days: Option<Option<u32>>,
-}
-
-/// Days that an audit may be kept.
-const AUDIT_DAYS: std::ops::RangeInclusive<u32> = 1..=3650;
-
-/// Tells a field that is `null` from one that is absent.
-#[expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
-}
-
-const NO_ACCOUNT: Error = Error::NotFound { what: "account" };
+pub(crate) const NO_ACCOUNT: Error = Error::NotFound { what: "account" };
 /// Longest text that people write into a record.
 const LONGEST_TEXT: usize = 200;
 
@@ -331,45 +289,8 @@ impl Auth {
         .await
     }
 
-    /// Changes an account. The owner changes how it is shown and what happens while the store is away, and lowers its policy;
-    /// the operator changes everything. What restricts is also told to every replica.
-    pub async fn change_account(
-        &self,
-        actor: &Actor,
-        name: &AccountName,
-        change: &AccountChange,
-        if_match: Option<u64>,
-    ) -> Result<AccountDocument, Error> {
-        let owner = self.admit(actor, Right::ChangeAccount, Some(name))?;
-        if let Some(key) = owner
-            && (change.state.is_some() || change.quota_bytes.is_some())
-        {
-            return Err(Refusal::Denied(Reason::Role(key.role)).into());
-        }
-        let ip_allow = check_change(change)?;
-        let mut state = AccountState::Active;
-        let document = self
-            .swap_account(name, if_match, |record| {
-                let before = record.policy.clone();
-                state = record.state;
-                apply(record, change, ip_allow.as_ref());
-                if owner.is_none() { Ok(()) } else { only_lowers(&before, &record.policy) }
-            })
-            .await?;
-        // What gives back is told as well as what takes away: it is cached the same.
-        let decides =
-            change.state.is_some() || change.on_stale.is_some() || ip_allow.is_some() || change.quota_bytes.is_some();
-        if decides {
-            self.log_end(&document.value.generation, What::Everything).await?;
-        }
-        tracing::info!(event = "account.change", account = %name, actor = actor.label(), "account was changed");
-        let happened = Happened::changing(state, document.value.state);
-        self.record_account(happened, actor, &document.value.account()).await?;
-        Ok(document.into())
-    }
-
     /// Reads, changes and writes a living account under compare-and-swap; `if_match` is the `rev` that the caller saw.
-    async fn swap_account(
+    pub(crate) async fn swap_account(
         &self,
         name: &AccountName,
         if_match: Option<u64>,
@@ -418,70 +339,10 @@ impl Auth {
         })
         .await?;
         self.unlist_public(&document.value.account()).await?;
+        self.release_hosts(&document.value.account(), &document.value.hosts).await?;
         let effective_by = self.log_end(&generation, What::Everything).await?;
         tracing::info!(event = "account.delete", account = %name, actor = actor.label(), "account was deleted");
         self.record_account(Happened::AccountDelete, actor, &document.value.account()).await?;
         Ok(Ended { effective_by })
     }
-}
-
-/// What can be said against a change without reading the account.
-fn check_change(change: &AccountChange) -> Result<Option<Networks>, Error> {
-    let mut invalid: Vec<Invalid> = Vec::new();
-    invalid.extend(change.display.as_deref().and_then(|text| check_text("/display", text)));
-    if change.state == Some(AccountState::Deleted) {
-        invalid.push(Invalid::new("/state", "an account is deleted with DELETE"));
-    }
-    let lives =
-        [("/policy/max_ttl_pull", change.policy.max_ttl_pull), ("/policy/max_ttl_push", change.policy.max_ttl_push)];
-    for (field, life) in lives {
-        if life.flatten().is_some_and(|life| !(SHORTEST..=LONGEST).contains(&life)) {
-            invalid.push(Invalid::new(field, "60 seconds to 90 days"));
-        }
-    }
-    if change.policy.audit_days.flatten().is_some_and(|days| !AUDIT_DAYS.contains(&days)) {
-        invalid.push(Invalid::new("/policy/audit_days", "1 to 3650 days"));
-    }
-    let networks = change.policy.ip_allow.as_deref().map(Networks::parse).transpose();
-    let networks = networks.map_err(|(i, rule)| invalid.push(Invalid::new(format!("/policy/ip_allow/{i}"), rule)));
-    match networks {
-        Ok(networks) if invalid.is_empty() => Ok(networks),
-        _ => Err(Error::Invalid(invalid)),
-    }
-}
-
-fn apply(record: &mut AccountRecord, change: &AccountChange, ip_allow: Option<&Networks>) {
-    if let Some(display) = &change.display {
-        record.display.clone_from(display);
-    }
-    record.state = change.state.unwrap_or(record.state);
-    record.on_stale = change.on_stale.unwrap_or(record.on_stale);
-    record.quota_bytes = change.quota_bytes.unwrap_or(record.quota_bytes);
-    record.policy.max_ttl_pull = change.policy.max_ttl_pull.unwrap_or(record.policy.max_ttl_pull);
-    record.policy.max_ttl_push = change.policy.max_ttl_push.unwrap_or(record.policy.max_ttl_push);
-    record.policy.audit_days = change.policy.audit_days.unwrap_or(record.policy.audit_days);
-    if let Some(ip_allow) = ip_allow {
-        record.policy.ip_allow = ip_allow.clone();
-    }
-}
-
-/// An owner shortens lives and narrows networks.
-fn only_lowers(before: &Policy, after: &Policy) -> Result<(), Error> {
-    let mut raised = BTreeSet::new();
-    for kind in [Kind::Pull, Kind::Push] {
-        if after.longest(kind) > before.longest(kind) {
-            raised.insert(if kind == Kind::Push { "/policy/max_ttl_push" } else { "/policy/max_ttl_pull" });
-        }
-    }
-    if !after.ip_allow.within(&before.ip_allow) {
-        raised.insert("/policy/ip_allow");
-    }
-    let mut raised: Vec<_> = raised
-        .into_iter()
-        .map(|field| Invalid::new(field, "an owner only lowers this; the operator raises it"))
-        .collect();
-    if after.audit_days != before.audit_days {
-        raised.push(Invalid::new("/policy/audit_days", "the operator's alone: shortening it erases what was done"));
-    }
-    if raised.is_empty() { Ok(()) } else { Err(Error::Invalid(raised)) }
 }

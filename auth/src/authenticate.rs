@@ -16,7 +16,7 @@ use crate::{
     id::Id,
     installation::Auth,
     limit::Neighbourhood,
-    principal::{Actor, Holder, KeyHolder, Presented, Principal, Public, View, user_name},
+    principal::{Actor, Holder, KeyHolder, Presented, Principal, Public, View, Whence, user_name},
     refusal::{Reason, Refusal},
     secret::{Kind, Secret},
     token::{Subject, UPLOAD_GRACE},
@@ -53,13 +53,14 @@ impl From<Error> for Refusal {
 impl Auth {
     /// Who is it under `/v2/`? `about` is the repository that the request names, so that what its account made public is known
     /// to [`crate::authorize`]. A credential that is no good is refused and never taken for anonymous.
-    pub async fn authenticate(
+    pub async fn authenticate<'a>(
         &self,
         presented: Presented<'_>,
-        from: IpAddr,
+        whence: impl Into<Whence<'a>>,
         about: Option<&RepositoryName>,
     ) -> Result<Principal, Refusal> {
-        let (principal, standing) = self.decide(|standing| self.identify(presented, from, about, standing)).await?;
+        let whence = whence.into();
+        let (principal, standing) = self.decide(|standing| self.identify(presented, whence, about, standing)).await?;
         if standing != Standing::Confirmed
             && let Some(holder) = principal.holder()
         {
@@ -71,18 +72,21 @@ impl Auth {
     async fn identify(
         &self,
         presented: Presented<'_>,
-        from: IpAddr,
+        whence: Whence<'_>,
         about: Option<&RepositoryName>,
         standing: Standing,
     ) -> Result<Principal, Refusal> {
+        // What another account made public is not looked for on an account's host.
+        let public = about.filter(|name| whence.reaches(name.account()));
         match presented {
-            Presented::None => Ok(Principal::Anonymous(self.public_about(about, standing).await?)),
+            Presented::None => Ok(Principal::Anonymous(self.public_about(public, standing).await?)),
             Presented::Basic { user, secret } => {
-                let mut holder = self.log_in(user, secret, from, standing).await?;
-                self.add_public(&mut holder, about, standing).await?;
+                let mut holder = self.log_in(user, secret, whence.from, standing).await?;
+                holder.only = whence.only.cloned();
+                self.add_public(&mut holder, public, standing).await?;
                 Ok(Principal::Credential(holder))
             }
-            Presented::Bearer(token) => self.authenticate_token(token, from, about, standing).await,
+            Presented::Bearer(token) => self.authenticate_token(token, whence, public, standing).await,
             Presented::Session(_) | Presented::Malformed => Err(Refusal::Unauthenticated(None)),
         }
     }
@@ -110,7 +114,7 @@ impl Auth {
     async fn authenticate_token(
         &self,
         token: &str,
-        from: IpAddr,
+        whence: Whence<'_>,
         about: Option<&RepositoryName>,
         standing: Standing,
     ) -> Result<Principal, Refusal> {
@@ -129,12 +133,13 @@ impl Auth {
         if dossier.value.credential.kind != *kind {
             return Err(Refusal::InvalidToken);
         }
-        let mut judged = match self.judge(&dossier.value, from, now, standing) {
+        let mut judged = match self.judge(&dossier.value, whence.from, now, standing) {
             Ok(judged) => judged,
             Err(Dead::Address) => return Err(Refusal::Denied(Reason::Address)),
             Err(Dead::Stale) => return Err(Refusal::Stale),
             Err(Dead::Unknown | Dead::Told(_)) => return Err(Refusal::InvalidToken),
         };
+        judged.holder.only = whence.only.cloned();
         let end = judged.expired_at.map_or(verified.expires, |at| at.min(verified.expires));
         if end <= now {
             let recently = now - end <= UPLOAD_GRACE;
@@ -185,9 +190,10 @@ impl Auth {
         let found = self.dossier(holder.account.name(), &subject, self.knowing(standing)).await?;
         let dossier = found.ok_or(Refusal::InvalidToken)?;
         let judged = self.judge(&dossier.value, from, self.clock.now(), standing);
-        let mut holder = judged.map_err(|_| Refusal::InvalidToken)?.holder;
-        holder.public = self.public_about(Some(about), standing).await?;
-        Ok(holder)
+        let mut now = judged.map_err(|_| Refusal::InvalidToken)?.holder;
+        now.only.clone_from(&holder.only);
+        now.public = self.public_about(Some(about), standing).await?;
+        Ok(now)
     }
 
     /// A user name and a password, as a living credential; [`Refusal::Unauthenticated`] with a reason for who has the right
@@ -290,6 +296,7 @@ impl Auth {
             public: Public::default(),
             at: now,
             stale: standing.age(),
+            only: None,
         };
         Ok(Judged { holder, expired_at })
     }

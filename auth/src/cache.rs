@@ -66,6 +66,21 @@ impl<K: Hash + Eq + Clone, V: Ends + Weighs> Cache<K, V> {
         Self { kept: quick_cache::sync::Cache::with_weighter(bytes / 1024, bytes as u64, ByWeight) }
     }
 
+    /// Whether anything is kept under `key`, good or not.
+    pub(crate) fn remembers(&self, key: &K) -> bool {
+        self.kept.peek(key).is_some()
+    }
+
+    /// What is kept under `key`, good or not.
+    pub(crate) fn peek(&self, key: &K) -> Option<Arc<Held<V>>> {
+        self.kept.get(key)
+    }
+
+    /// Keeps a value that its holder has read.
+    pub(crate) fn put(&self, key: K, held: Arc<Held<V>>) {
+        self.kept.insert(key, held);
+    }
+
     /// Bytes that are held now.
     pub(crate) fn bytes(&self) -> u64 {
         self.kept.weight()

@@ -101,10 +101,12 @@ pub struct Credential {
     pub issuer: Issuer,
     /// The day it was last used, if it was.
     pub last_used_on: Option<NaiveDate>,
+    /// The first of its account's own names, if it has any.
+    pub own_host: Option<String>,
 }
 
 impl Credential {
-    fn new(id: Id, record: CredentialRecord) -> Self {
+    fn new(id: Id, record: CredentialRecord, account: &AccountRecord) -> Self {
         Self {
             username: user_name(&record.account, record.kind, &id),
             id,
@@ -118,6 +120,7 @@ impl Credential {
             revoked_at: record.revoked_at,
             issuer: record.by,
             last_used_on: record.last_used_day,
+            own_host: account.hosts.first().cloned(),
         }
     }
 }
@@ -286,7 +289,7 @@ impl Auth {
         let now = self.clock.now();
         let order = check(request, &account_record, minter, now)?;
         let (account, replaced) = (account_record.account(), order.replaces.clone());
-        let minted = self.write_credential(&account, order, by, now).await?;
+        let minted = self.write_credential(&account_record, order, by, now).await?;
         let credential = &minted.credential;
         tracing::info!(event = "credential.mint", account = %name, credential = %credential.id, kind = credential.kind.as_str(), actor = actor.label(), "credential was minted");
         let entry = match replaced {
@@ -300,11 +303,12 @@ impl Auth {
     /// Counts and writes a credential that was judged to be right.
     pub(crate) async fn write_credential(
         &self,
-        account: &Account,
+        account_record: &AccountRecord,
         order: Order,
         by: Issuer,
         now: Time,
     ) -> Result<Minted, Error> {
+        let account = &account_record.account();
         let replaced = match &order.replaces {
             Some(id) => Some((id, self.replaceable(account, id, &by).await?)),
             None => None,
@@ -343,7 +347,7 @@ impl Auth {
             })
             .await?;
         }
-        Ok(Minted { credential: Credential::new(id, written.value), secret })
+        Ok(Minted { credential: Credential::new(id, written.value, account_record), secret })
     }
 
     /// The credential that is to be replaced, which must be the same issuer's.
@@ -361,9 +365,9 @@ impl Auth {
         page: &Page,
     ) -> Result<Listing<Credential>, Error> {
         self.admit(actor, Right::ReadCredentials, Some(name))?;
-        let account = self.living(name).await?.value.account();
-        one_page::<CredentialRecord, _>(&*self.records, &key::credentials(&account), page, |id, document| {
-            Some(Credential::new(id.parse().ok()?, document.value))
+        let account = self.living(name).await?.value;
+        one_page::<CredentialRecord, _>(&*self.records, &key::credentials(&account.account()), page, |id, document| {
+            Some(Credential::new(id.parse().ok()?, document.value, &account))
         })
         .await
     }
@@ -371,9 +375,10 @@ impl Auth {
     /// One credential. Owner, publisher and viewer.
     pub async fn get_credential(&self, actor: &Actor, name: &AccountName, id: &Id) -> Result<Credential, Error> {
         self.admit(actor, Right::ReadCredentials, Some(name))?;
-        let account = self.living(name).await?.value.account();
-        let found = record::read::<CredentialRecord>(&*self.records, &key::credential(&account, id.as_str())).await?;
-        Ok(Credential::new(id.clone(), found.ok_or(NO_CREDENTIAL)?.value))
+        let account = self.living(name).await?.value;
+        let credential_key = key::credential(&account.account(), id.as_str());
+        let found = record::read::<CredentialRecord>(&*self.records, &credential_key).await?;
+        Ok(Credential::new(id.clone(), found.ok_or(NO_CREDENTIAL)?.value, &account))
     }
 
     /// Ends a credential within the bound. An owner any, a publisher what lies within its patterns, an installer what it

@@ -153,7 +153,11 @@ fn decide<A: Action>(holder: &Holder, grant: Option<&Grant>, name: &RepositoryNa
         if let (Some(account), true) = (holder.public.covers(name), reads::<A>()) {
             return permit(account, name, Some(holder));
         }
-        let foreign = name.account() != holder.account.name();
+        if let Some(host) = holder.elsewhere().filter(|host| *host != name.account()) {
+            return Err(Refusal::Denied(Reason::OtherHost { host: host.clone() }));
+        }
+        // On another account's host nothing can be pushed to one's own.
+        let foreign = name.account() != holder.account.name() && holder.elsewhere().is_none();
         return Err(Refusal::Denied(Reason::OutsideReach {
             reach: holder.patterns.to_vec(),
             asked: name.clone(),
@@ -221,6 +225,9 @@ pub fn authorize_catalog(who: &Principal) -> Result<Account, Refusal> {
         Principal::Credential(holder) => (holder, true),
         Principal::Token(holder, grant) => (holder, grant.has_catalog()),
     };
+    if let Some(host) = holder.elsewhere() {
+        return Err(Refusal::Denied(Reason::OtherHost { host: host.clone() }));
+    }
     if !holder.covers_all() {
         return Err(Refusal::Denied(Reason::NoCatalog { reach: holder.patterns.to_vec() }));
     }

@@ -15,12 +15,14 @@ pub use apply::Departed;
 use crate::{
     access_key::actions_of,
     account::{AccountState, LONGEST, OnStale, SHORTEST, check_text},
+    host::parse_hosts,
     id::Id,
     network::Networks,
     public::parse_patterns,
     role::Role,
     scope::{Actions, Pattern},
     secret::{Kind, Secret, SecretHash, SecretKeys},
+    settings::Settings,
     time::parse_time,
 };
 
@@ -51,6 +53,7 @@ struct Wanted {
     state: Option<AccountState>,
     public: Option<Vec<Pattern>>,
     on_stale: Option<OnStale>,
+    hosts: Option<Vec<String>>,
     ip_allow: Option<Networks>,
     max_ttl_pull: Option<u64>,
     max_ttl_push: Option<u64>,
@@ -163,12 +166,14 @@ impl Wanted {
         };
         let public = account.public.as_deref().map(|texts| patterns(&name, "public", texts)).transpose();
         let ip_allow = account.ip_allow.as_deref().map(networks).transpose();
+        let hosts = account.hosts.as_deref().map(hosts).transpose();
         let life = |field, text: &Option<String>| life(field, text.as_deref(), Some(LONGEST));
         Ok(Self {
             display: account.display.clone(),
             state,
             public: public.map_err(wrong)?,
             on_stale,
+            hosts: hosts.map_err(wrong)?,
             ip_allow: ip_allow.map_err(wrong)?,
             max_ttl_pull: life("max_ttl_pull", &account.max_ttl_pull).map_err(wrong)?,
             max_ttl_push: life("max_ttl_push", &account.max_ttl_push).map_err(wrong)?,
@@ -219,6 +224,13 @@ fn patterns(account: &AccountName, field: &str, texts: &[String]) -> Result<Vec<
         format!("{field}: {}", told.join("; "))
     };
     parse_patterns(account, field, texts).map_err(told)
+}
+
+/// What the registry itself is called is looked at when they are brought.
+fn hosts(texts: &[String]) -> Result<Vec<String>, String> {
+    parse_hosts("hosts", texts, &Settings::default()).map_err(|invalid| {
+        format!("hosts: {}", invalid.into_iter().map(|one| one.message).collect::<Vec<_>>().join("; "))
+    })
 }
 
 fn networks(texts: &[String]) -> Result<Networks, String> {

@@ -81,7 +81,7 @@ impl Ends for Dossier {
                 What::Subject(id) => {
                     *id == self.id || *id == self.credential.by.id || self.credential.parents.contains(id)
                 }
-                What::Keys | What::Public | What::All => false,
+                What::Keys | What::Public | What::Hosts | What::All => false,
             }
     }
 }
@@ -92,7 +92,7 @@ impl Ends for KeyDossier {
             && match what {
                 What::Everything => true,
                 What::Subject(id) => *id == self.id,
-                What::Keys | What::Public | What::All => false,
+                What::Keys | What::Public | What::Hosts | What::All => false,
             }
     }
 }
@@ -103,7 +103,7 @@ impl Ends for OperatorDossier {
             && match what {
                 What::Everything => true,
                 What::Subject(id) => *id == self.id,
-                What::Keys | What::Public | What::All => false,
+                What::Keys | What::Public | What::Hosts | What::All => false,
             }
     }
 }
@@ -245,6 +245,6 @@ impl Auth {
 }
 
 /// Whether the name means this generation now.
-fn is_meant(record: &AccountRecord, account: &Account) -> bool {
+pub(crate) fn is_meant(record: &AccountRecord, account: &Account) -> bool {
     record.generation == *account.generation() && record.state != AccountState::Deleted
 }

@@ -36,6 +36,16 @@ pub enum Error {
         /// The name.
         name: AccountName,
     },
+    /// A name that one account cannot have, because another has it. Told to operators.
+    #[error("account {account} cannot have the host {host}: it is account {owner}'s")]
+    HostTaken {
+        /// The name.
+        host: String,
+        /// Who cannot have it.
+        account: AccountName,
+        /// Who has it.
+        owner: AccountName,
+    },
     /// Fields that cannot be accepted, all of them at once.
     #[error("{}", .0.first().map_or("not valid", |i| i.message.as_str()))]
     Invalid(Vec<Invalid>),

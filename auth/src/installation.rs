@@ -22,6 +22,7 @@ use crate::{
     declared::Accepted,
     dossier::{Dossier, KeyDossier, OperatorDossier, Subject},
     error::Error,
+    host::{KnownHost, NoHost},
     id::Id,
     limit::{Buckets, Neighbourhood},
     live::Live,
@@ -57,6 +58,8 @@ const CACHED_CREDENTIALS: usize = 3 << 20;
 const CACHED_KEYS: usize = 512 << 10;
 /// Bytes of what accounts made public.
 const CACHED_PUBLIC: usize = 448 << 10;
+/// Bytes of names of accounts' own, and of names that are nobody's.
+const CACHED_HOSTS: usize = 256 << 10;
 /// Bytes of operator keys.
 const CACHED_OPERATORS: usize = 64 << 10;
 
@@ -80,6 +83,8 @@ pub struct Auth {
     pub(crate) keyring: Single<Keyring>,
     pub(crate) public: Single<PublicAccounts>,
     pub(crate) publics: Cache<storage::Generation, PublicDossier>,
+    pub(crate) hosts: Cache<String, KnownHost>,
+    pub(crate) no_hosts: Cache<String, NoHost>,
     pub(crate) dossiers: Cache<Subject, Dossier>,
     pub(crate) key_dossiers: Cache<Subject, KeyDossier>,
     pub(crate) operator_dossiers: Cache<Id, OperatorDossier>,
@@ -155,6 +160,8 @@ impl Auth {
             keyring: Single::new(),
             public: Single::new(),
             publics: Cache::new(CACHED_PUBLIC),
+            hosts: Cache::new(CACHED_HOSTS),
+            no_hosts: Cache::new(CACHED_HOSTS),
             dossiers: Cache::new(CACHED_CREDENTIALS),
             key_dossiers: Cache::new(CACHED_KEYS),
             operator_dossiers: Cache::new(CACHED_OPERATORS),
@@ -176,8 +183,14 @@ impl Auth {
 
     /// Bytes of what is held of records, and of verified tokens.
     pub fn cached_bytes(&self) -> [(&'static str, u64); 2] {
-        let records =
-            [self.dossiers.bytes(), self.key_dossiers.bytes(), self.operator_dossiers.bytes(), self.publics.bytes()];
+        let records = [
+            self.dossiers.bytes(),
+            self.key_dossiers.bytes(),
+            self.operator_dossiers.bytes(),
+            self.publics.bytes(),
+            self.hosts.bytes(),
+            self.no_hosts.bytes(),
+        ];
         [("records", records.iter().sum()), ("tokens", self.verified.bytes())]
     }
 

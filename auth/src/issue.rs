@@ -8,7 +8,7 @@ use storage::Time;
 use crate::{
     follow::Standing,
     installation::Auth,
-    principal::{Holder, Presented},
+    principal::{Holder, Presented, Whence},
     refusal::{Reason, Refusal, WRONG},
     scope::{Actions, Scope, Scopes},
     secret::{Kind, Secret},
@@ -93,8 +93,14 @@ impl From<Refusal> for TokenRefusal {
 }
 
 impl Auth {
-    /// Gives a token for what is presented. Anonymous requests get one if something of what they ask is public.
-    pub async fn issue(&self, request: TokenRequest<'_>, from: IpAddr) -> Result<IssuedToken, TokenRefusal> {
+    /// Gives a token for what is presented. Anonymous requests get one if something of what they ask is public. On an account's host
+    /// nothing is granted but what is that account's.
+    pub async fn issue<'a>(
+        &self,
+        request: TokenRequest<'_>,
+        whence: impl Into<Whence<'a>>,
+    ) -> Result<IssuedToken, TokenRefusal> {
+        let whence = whence.into();
         if request.service.is_some_and(|service| service != self.service) {
             return Err(TokenRefusal::UnknownService);
         }
@@ -102,7 +108,7 @@ impl Auth {
         // A request counts once, however often it is looked at.
         let mut counts = true;
         let (issued, _) = self
-            .decide(|standing| self.issue_for(&request, &scopes, from, standing, std::mem::take(&mut counts)))
+            .decide(|standing| self.issue_for(&request, &scopes, whence, standing, std::mem::take(&mut counts)))
             .await?;
         Ok(issued)
     }
@@ -111,12 +117,13 @@ impl Auth {
         &self,
         request: &TokenRequest<'_>,
         scopes: &Scopes,
-        from: IpAddr,
+        whence: Whence<'_>,
         standing: Standing,
         counts: bool,
     ) -> Result<IssuedToken, TokenRefusal> {
-        let holder = match (&request.presented, request.refresh_token) {
-            (Presented::None, None) => return self.issue_anonymous(scopes, standing).await,
+        let from = whence.from;
+        let mut holder = match (&request.presented, request.refresh_token) {
+            (Presented::None, None) => return self.issue_anonymous(scopes, whence, standing).await,
             (Presented::None, Some(refresh)) => self.log_in_by_secret(refresh.0, from, standing).await?,
             (Presented::Basic { user, secret }, _) => {
                 if request.account.is_some_and(|account| account != *user) {
@@ -129,10 +136,11 @@ impl Auth {
                 return Err(self.failed(from).into());
             }
         };
+        holder.only = whence.only.cloned();
         if counts {
             self.token_requests.take(holder.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
         }
-        let granted = self.granted(&holder, scopes, standing).await?;
+        let granted = self.granted(&holder, scopes, whence, standing).await?;
         let end = (holder.at + SIGNED_FOR).min(holder.expires);
         let subject = Subject::Credential {
             account: holder.account.name().clone(),
@@ -167,10 +175,16 @@ impl Auth {
         })
     }
 
-    async fn issue_anonymous(&self, scopes: &Scopes, standing: Standing) -> Result<IssuedToken, TokenRefusal> {
+    async fn issue_anonymous(
+        &self,
+        scopes: &Scopes,
+        whence: Whence<'_>,
+        standing: Standing,
+    ) -> Result<IssuedToken, TokenRefusal> {
         let mut granted = Vec::new();
         for scope in scopes.iter() {
             if let Scope::Repository { name, actions } = scope
+                && whence.reaches(name.account())
                 && actions.closed().contains(Actions::PULL)
                 && self.public_for(name, standing).await?.covers(name).is_some()
             {
@@ -188,7 +202,13 @@ impl Auth {
 
     /// What of the asked lies in the credential's reach. The rest is dropped as if it did not exist, except that what is
     /// public may be pulled by anybody.
-    async fn granted(&self, holder: &Holder, scopes: &Scopes, standing: Standing) -> Result<Vec<Scope>, Refusal> {
+    async fn granted(
+        &self,
+        holder: &Holder,
+        scopes: &Scopes,
+        whence: Whence<'_>,
+        standing: Standing,
+    ) -> Result<Vec<Scope>, Refusal> {
         let mut granted = Vec::new();
         for scope in scopes.iter() {
             match scope {
@@ -198,6 +218,7 @@ impl Auth {
                     let allowed = if holder.covers(name) {
                         holder.actions.closed()
                     } else if standing == Standing::Confirmed
+                        && whence.reaches(name.account())
                         && actions.closed().contains(Actions::PULL)
                         && self.public_for(name, standing).await?.covers(name).is_some()
                     {

@@ -40,21 +40,38 @@ impl<K: Hash + Eq> Buckets<K> {
         Self { rate, half: (capacity / 2).max(1), table }
     }
 
+    /// What a bucket holds at `now`.
+    fn filled(&self, known: Option<Bucket>, now: Duration) -> Bucket {
+        let bucket = known.unwrap_or(Bucket { tokens: self.rate.burst, at: now });
+        let passed = now.saturating_sub(bucket.at).as_secs_f64();
+        Bucket { tokens: (bucket.tokens + passed * self.rate.per_second).min(self.rate.burst), at: now }
+    }
+
+    /// Whether a bucket has a token, or how long until it has one.
+    fn has_one(&self, bucket: Bucket) -> Result<(), Duration> {
+        if bucket.tokens >= 1.0 {
+            return Ok(());
+        }
+        let wait = (1.0 - bucket.tokens) / self.rate.per_second.max(f64::MIN_POSITIVE);
+        Err(Duration::try_from_secs_f64(wait.ceil().max(1.0)).unwrap_or(Duration::from_secs(1)))
+    }
+
+    /// Whether there is a token at `now` (monotonic), which stays there; else how long until there is one.
+    pub(crate) fn left(&self, key: &K, now: Duration) -> Result<(), Duration> {
+        let table = self.table.lock();
+        let known = table.young.get(key).or_else(|| table.old.get(key)).copied();
+        self.has_one(self.filled(known, now))
+    }
+
     /// Takes one token at `now` (monotonic), or says how long until there is one.
     pub(crate) fn take(&self, key: K, now: Duration) -> Result<(), Duration> {
         let mut table = self.table.lock();
         let known = table.young.get(&key).copied().or_else(|| table.old.remove(&key));
-        let mut bucket = known.unwrap_or(Bucket { tokens: self.rate.burst, at: now });
-        let passed = now.saturating_sub(bucket.at).as_secs_f64();
-        bucket.tokens = (bucket.tokens + passed * self.rate.per_second).min(self.rate.burst);
-        bucket.at = now;
-        let outcome = if bucket.tokens >= 1.0 {
+        let mut bucket = self.filled(known, now);
+        let outcome = self.has_one(bucket);
+        if outcome.is_ok() {
             bucket.tokens -= 1.0;
-            Ok(())
-        } else {
-            let wait = (1.0 - bucket.tokens) / self.rate.per_second.max(f64::MIN_POSITIVE);
-            Err(Duration::try_from_secs_f64(wait.ceil().max(1.0)).unwrap_or(Duration::from_secs(1)))
-        };
+        }
         if table.young.len() >= self.half && !table.young.contains_key(&key) {
             table.old = std::mem::take(&mut table.young);
         }

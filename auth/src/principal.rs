@@ -1,6 +1,6 @@
 //! Who asks. A principal is made by authentication only, complete: deciding about it reads nothing more.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use storage::{Account, AccountName, RepositoryName, Time};
 
@@ -40,6 +40,28 @@ impl fmt::Debug for Presented<'_> {
             Self::Session(_) => "Session(***)",
             Self::Malformed => "Malformed",
         })
+    }
+}
+
+/// Where a request comes from, and the account whose host it came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Whence<'a> {
+    /// The client's address.
+    pub from: IpAddr,
+    /// On an account's host nothing but that account's names is in anybody's reach; `None`: a name of the registry's own.
+    pub only: Option<&'a AccountName>,
+}
+
+impl From<IpAddr> for Whence<'_> {
+    fn from(from: IpAddr) -> Self {
+        Self { from, only: None }
+    }
+}
+
+impl Whence<'_> {
+    /// Whether an account's names may be spoken of there.
+    pub(crate) fn reaches(self, account: &AccountName) -> bool {
+        self.only.is_none_or(|only| only == account)
     }
 }
 
@@ -104,6 +126,8 @@ pub struct Holder {
     pub(crate) at: Time,
     /// How old what is known of ended rights is, where the account is served all the same.
     pub(crate) stale: Option<Duration>,
+    /// The account whose host it came to ([`Whence::only`]).
+    pub(crate) only: Option<AccountName>,
 }
 
 /// Who made writing impossible.
@@ -145,12 +169,22 @@ impl Holder {
     }
 
     pub(crate) fn covers(&self, name: &RepositoryName) -> bool {
-        name.account() == self.account.name() && self.patterns.iter().any(|p| p.matches(name))
+        name.account() == self.account.name() && self.is_here() && self.patterns.iter().any(|p| p.matches(name))
     }
 
     pub(crate) fn covers_all(&self) -> bool {
         let all = Pattern::everything(self.account.name());
-        self.patterns.contains(&all)
+        self.is_here() && self.patterns.contains(&all)
+    }
+
+    /// Whether its account's names are spoken of on the host that it came to.
+    fn is_here(&self) -> bool {
+        self.elsewhere().is_none()
+    }
+
+    /// The account whose host it came to, if that is another's.
+    pub(crate) fn elsewhere(&self) -> Option<&AccountName> {
+        self.only.as_ref().filter(|only| *only != self.account.name())
     }
 
     /// How long ago it was known what has ended, where that is longer than the bound and its account is served all the same.

@@ -78,6 +78,11 @@ pub enum Reason {
         /// The key's account.
         own: AccountName,
     },
+    /// The host is another account's: what is not that account's is not spoken of there.
+    OtherHost {
+        /// Whose host it is.
+        host: AccountName,
+    },
     /// The key was retired: what it minted lives on, it mints no more.
     Retired,
     /// Its time is over.
@@ -171,6 +176,9 @@ impl Reason {
             Self::Role(role) => format!("this is {} key; its role does not allow this", role.with_article()),
             Self::Operator => "this is an operator key; it keeps accounts, and what is in them belongs to their own keys".into(),
             Self::OtherAccount { own } => format!("this key is of account {own}"),
+            Self::OtherHost { host } => {
+                format!("this host serves account {host} alone; ask at a name of the registry's own")
+            }
             Self::Retired => "this key is retired; it mints and changes nothing any more".into(),
             Self::ExpiredAt(at) => format!("this credential expired at {}", utc(*at)),
             Self::RevokedAt(at) => format!("this credential was revoked at {}", utc(*at)),

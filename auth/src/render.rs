@@ -2,6 +2,8 @@
 //!
 //! No value has a quote, a backslash, a space or `${`, so that templates, shells and YAML carry it unchanged.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use storage::{AccountName, Time};
@@ -14,11 +16,13 @@ use crate::{
     secret::Kind,
 };
 
-/// Where clients reach the registry.
+/// Where clients reach the registry, and with it each account: at the first of its own names, else at its name under the account
+/// domain, else where they reach the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     name: String,
     plain: bool,
+    account_domain: Option<String>,
 }
 
 impl Host {
@@ -26,7 +30,25 @@ impl Host {
     /// `plain`: it speaks HTTP without TLS. `None` if it is no host.
     pub fn new(name: &str, plain: bool) -> Option<Self> {
         let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
-        (!name.is_empty() && name.bytes().all(good)).then(|| Self { name: name.to_owned(), plain })
+        (!name.is_empty() && name.bytes().all(good)).then(|| Self {
+            name: name.to_owned(),
+            plain,
+            account_domain: None,
+        })
+    }
+
+    /// The same, with a name for every account under this domain.
+    #[must_use]
+    pub fn with_account_domain(self, domain: Option<&str>) -> Self {
+        Self { account_domain: domain.map(str::to_owned), ..self }
+    }
+
+    /// Where an account is reached: scheme and port are the registry's. `own` is the first of its own names.
+    fn of(&self, account: &AccountName, own: Option<&str>) -> Cow<'_, str> {
+        let below = || self.account_domain.as_ref().map(|domain| Cow::Owned(format!("{account}.{domain}")));
+        let Some(name) = own.map(Cow::Borrowed).or_else(below) else { return Cow::Borrowed(&self.name) };
+        let port = self.name.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'));
+        Cow::Owned(port.map_or_else(|| name.clone().into_owned(), |port| format!("{name}:{port}")))
     }
 
     /// `HOST` or `HOST:PORT`.
@@ -68,7 +90,7 @@ impl std::fmt::Debug for Rendering {
 /// Renders a credential that was just minted.
 pub fn render(minted: &Minted, host: &Host, secret: &SecretName) -> Rendering {
     let (user, password) = (&minted.credential.username, minted.secret.reveal());
-    let name = &host.name;
+    let name = host.of(&minted.credential.account, minted.credential.own_host.as_deref());
     let pipe = format!("printf %s '{password}' |");
     let mut docker = format!("{pipe} docker login {name} -u {user} --password-stdin");
     let mut helm = format!("{pipe} helm registry login {name} -u {user} --password-stdin");
@@ -159,12 +181,13 @@ pub struct CredentialDocument {
 impl Credential {
     /// As lists show it.
     pub fn document(self, host: &Host) -> CredentialDocument {
+        let at = host.of(&self.account, self.own_host.as_deref()).into_owned();
         CredentialDocument {
             id: self.id,
             account: self.account,
             username: self.username,
             password: None,
-            host: host.name.clone(),
+            host: at,
             kind: self.kind,
             actions: self.actions,
             repositories: self.repositories,

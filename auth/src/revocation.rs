@@ -46,6 +46,8 @@ pub(crate) enum What {
     Keys,
     /// What is public.
     Public,
+    /// Names of the account's own.
+    Hosts,
     /// Everything of every account: more ended at once than is worth telling apart.
     All,
 }
@@ -57,6 +59,7 @@ impl What {
             Self::Everything => "*",
             Self::Keys => "keys",
             Self::Public => "public",
+            Self::Hosts => "hosts",
             Self::All => "all",
         }
     }
@@ -68,6 +71,7 @@ impl What {
         match text {
             "keys" => Self::Keys,
             "public" => Self::Public,
+            "hosts" => Self::Hosts,
             "all" => Self::All,
             id => id.parse().map_or(Self::Everything, Self::Subject),
         }

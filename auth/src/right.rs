@@ -5,7 +5,7 @@ use storage::AccountName;
 use crate::{
     decide::thawed,
     installation::Auth,
-    principal::{Actor, KeyHolder},
+    principal::{Actor, KeyHolder, Whence},
     refusal::{Reason, Refusal},
     role::Role,
     scope::Actions,
@@ -184,6 +184,17 @@ impl Right {
             | Self::ChangeRepositories
             | Self::SetRetention
             | Self::DeleteContent => Effect::Writes,
+        }
+    }
+}
+
+impl Whence<'_> {
+    /// Whether a call that names this account, or none, may be made there: on an account's host there are no other accounts, and no
+    /// list of them.
+    pub fn admit(self, account: Option<&AccountName>) -> Result<(), Refusal> {
+        match self.only {
+            Some(host) if account != Some(host) => Err(Refusal::Denied(Reason::OtherHost { host: host.clone() })),
+            _ => Ok(()),
         }
     }
 }

@@ -25,6 +25,10 @@ pub struct Settings {
     pub live_credentials_per_key: u64,
     /// Live credentials of one account.
     pub live_credentials_per_account: u64,
+    /// The registry's own names, without ports: no account is given one of them.
+    pub public_names: Vec<String>,
+    /// The domain under which every account has a name by itself.
+    pub account_domain: Option<String>,
     /// What an account may keep, in bytes, whose document does not say it; `None`: all there is room for.
     pub default_quota: Option<u64>,
     /// The issuers of tokens whose keys this registry asks for, by their `iss`.
@@ -44,6 +48,8 @@ impl Default for Settings {
             revocations: Rate { burst: 5.0, per_second: 5.0 },
             live_credentials_per_key: 10_000,
             live_credentials_per_account: 1_000_000,
+            public_names: Vec::new(),
+            account_domain: None,
             default_quota: None,
             trusted_issuers: Vec::new(),
         }

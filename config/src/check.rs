@@ -12,8 +12,8 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    ByteSize, Config, DeclaredAccount, Effective, Error, HumanDuration, Issuers, Limits, Log, LogFormat, Operations,
-    Origin, Secret, SelfSigned, Server, Store, Tls, TlsFiles,
+    ByteSize, Config, DeclaredAccount, Effective, Error, HostName, HumanDuration, Issuers, Limits, Log, LogFormat,
+    Operations, Origin, Secret, SelfSigned, Server, Store, Tls, TlsFiles,
     load::{Given, Layer},
 };
 
@@ -70,6 +70,7 @@ fn server(read: &Read<'_>) -> Result<Server, Error> {
             },
         })?,
         public_urls: read.list("public_url")?,
+        account_domain: account_domain(read)?,
         trusted_proxies: read.each("trusted_proxy", network)?,
         tls,
         self_signed,
@@ -89,6 +90,15 @@ fn server(read: &Read<'_>) -> Result<Server, Error> {
             bound.filter(|bound| range.contains(bound)).ok_or("expected 2s to 60s")
         })?,
     })
+}
+
+/// A name below which labels can stand; the port of an account's host is that of the public URLs.
+fn account_domain(read: &Read<'_>) -> Result<Option<HostName>, Error> {
+    let name = |text: &str| {
+        let host = text.parse::<HostName>().ok().filter(|host| host.ip().is_none() && host.port().is_none());
+        host.ok_or("expected a domain without a port, like registry.example")
+    };
+    read.optional("account_domain").map(|_| read.one("account_domain", name)).transpose()
 }
 
 fn network(text: &str) -> Result<IpNet, &'static str> {

@@ -28,6 +28,8 @@ pub struct DeclaredAccount {
     pub public: Option<Vec<String>>,
     /// `refuse` or `serve`.
     pub on_stale: Option<String>,
+    /// Names of its own.
+    pub hosts: Option<Vec<String>>,
     /// Networks that its clients come from.
     pub ip_allow: Option<Vec<String>>,
     /// Longest life of a pull credential, a length of time.
@@ -67,8 +69,19 @@ pub struct DeclaredKey {
 pub(crate) const KEY: &str = "accounts";
 
 /// Keys of an account's table, in the order in which they are told.
-const ACCOUNT: [&str; 10] =
-    ["name", "gen", "display", "state", "public", "on_stale", "ip_allow", "max_ttl_pull", "max_ttl_push", "keys"];
+const ACCOUNT: [&str; 11] = [
+    "name",
+    "gen",
+    "display",
+    "state",
+    "public",
+    "on_stale",
+    "hosts",
+    "ip_allow",
+    "max_ttl_pull",
+    "max_ttl_push",
+    "keys",
+];
 /// Keys of an access key's table.
 const ACCESS_KEY: [&str; 9] =
     ["id", "hash", "role", "delete", "repositories", "label", "max_ttl", "expires", "ip_allow"];
@@ -92,6 +105,7 @@ fn account(table: &Table<'_>) -> Result<DeclaredAccount, Error> {
         state: table.one("state")?,
         public: table.list("public")?,
         on_stale: table.one("on_stale")?,
+        hosts: table.list("hosts")?,
         ip_allow: table.list("ip_allow")?,
         max_ttl_pull: table.one("max_ttl_pull")?,
         max_ttl_push: table.one("max_ttl_push")?,

@@ -84,6 +84,8 @@ pub struct Server {
     pub operations: Operations,
     /// The names clients use; the first is canonical in what is rendered. Default: none, so loopback names alone.
     pub public_urls: Vec<PublicUrl>,
+    /// The domain under which every account has a name of its own. Default: none.
+    pub account_domain: Option<HostName>,
     /// Whose `X-Forwarded-*` count. Default: nobody's.
     pub trusted_proxies: Vec<IpNet>,
     /// TLS on the public listener. Default: none.

@@ -75,6 +75,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("listen", Kind::Value, "ADDR", "Address and port of the registry; port 0 takes a free one"),
     setting("operations", Kind::Value, "ADDR|off", "Address of /metrics and /readyz with detail, or off"),
     setting("public_url", Kind::List, "URL", "Name clients use, e.g. https://registry.example; the first is canonical"),
+    setting(
+        "account_domain",
+        Kind::Value,
+        "NAME",
+        "Domain under which every account has a name of its own: registry.example makes acme.registry.example account acme's",
+    ),
     setting("data", Kind::Value, "DIR", "Keep everything in this folder"),
     setting("store", Kind::Value, "URL", "Keep everything in this object store, e.g. s3://bucket/prefix"),
     setting("records", Kind::Value, "sqlite:PATH", "With --store: keep the records in this SQLite file"),

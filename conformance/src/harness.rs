@@ -16,10 +16,11 @@ use tempfile::TempDir;
 
 use crate::{
     actor::{Caller, Credential},
+    bucket::{Bucket, Server},
     client::{Client, Request},
     clock::VARIABLE,
-    minio::Minio,
     tools::{Ended, Run},
+    turns::Turns,
 };
 
 /// How often readiness is asked for, and how often at most: 60 s in all, for machines that run many tests at once.
@@ -33,27 +34,43 @@ pub enum Store {
     Local,
     /// A bucket of a MinIO of the harness's own.
     Minio,
+    /// A bucket of a versitygw of the harness's own.
+    Versitygw,
 }
 
 impl Store {
-    /// Both.
+    /// The two that most promises are tried on.
     pub const ALL: [Self; 2] = [Self::Local, Self::Minio];
 
-    /// What a test runs on that is about no store in particular: a folder, or with `HYTHE_TEST_STORE=minio` a bucket.
+    /// What a test runs on that is about no store in particular: a folder, or what `HYTHE_TEST_STORE` says.
     fn usual() -> Self {
-        if env::var_os("HYTHE_TEST_STORE").is_some_and(|store| store == "minio") { Self::Minio } else { Self::Local }
+        match env::var("HYTHE_TEST_STORE").as_deref() {
+            Ok("minio") => Self::Minio,
+            Ok("versitygw") => Self::Versitygw,
+            _ => Self::Local,
+        }
+    }
+
+    /// Whether such a test runs on two servers.
+    fn replicas() -> bool {
+        env::var_os("HYTHE_TEST_STORE").is_some_and(|store| store == "replicas")
     }
 }
 
 /// A server under test, its store and its clock.
 #[derive(Debug)]
 pub struct Harness {
-    // Dropped in this order: the server before its store, the folder last.
+    // Dropped in this order: the servers before their store, the folder last.
+    turns: Option<Turns>,
     server: Option<Child>,
-    minio: Option<Minio>,
+    /// A further server, that shares the requests with this one.
+    second: Option<Box<Self>>,
+    bucket: Option<Bucket>,
     /// What a server needs in its environment for the bucket of another harness.
     shared: Option<Vec<(String, String)>>,
     client: Client,
+    /// The server's own address, when clients come by another.
+    own: Option<SocketAddr>,
     serve_args: Vec<String>,
     /// Where it listens, when that is not the address that the harness's own client uses.
     listen: Option<IpAddr>,
@@ -66,9 +83,32 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// A server on a store of its own: a folder, or with `HYTHE_TEST_STORE=minio` a bucket.
+    /// A server on a store of its own: a folder, with `HYTHE_TEST_STORE=minio` or `versitygw` a bucket, or with `replicas`
+    /// two servers on one bucket.
     pub async fn start() -> Self {
-        Self::on(Store::usual()).await
+        if Store::replicas() { Self::in_turns(Store::Minio).await } else { Self::on(Store::usual()).await }
+    }
+
+    /// Two servers on one bucket, behind one address: each request goes to the other one.
+    pub async fn in_turns(store: Store) -> Self {
+        let front = free_address();
+        let args = ["--public-url".to_owned(), format!("http://{front}")];
+        let mut harness = Self::with(store, &args.each_ref().map(String::as_str)).await;
+        let mut second = harness.further(None).await;
+        second.serve_args = args.into();
+        second.boot().await;
+        let (own, other) = (harness.client.address(), second.client.address());
+        harness.turns = Some(Turns::start(front, &[own, other], &harness.dir.path().join("turns")).await);
+        harness.own = Some(own);
+        harness.second = Some(Box::new(second));
+        harness.client = Client::new(front);
+        harness
+    }
+
+    /// Clients of each server behind the address, for those that want to choose.
+    pub fn servers(&self) -> Vec<Client> {
+        let second = self.second.iter().map(|second| second.client.address());
+        self.own.into_iter().chain(second).map(Client::new).collect()
     }
 
     /// A server on a store of its own.
@@ -98,15 +138,19 @@ impl Harness {
     /// When there is no room for a temporary folder.
     pub async fn stopped(store: Store) -> Self {
         let dir = TempDir::with_prefix("hythe-").unwrap_or_else(|error| panic!("temporary folder: {error}"));
-        let minio = match store {
+        let bucket = match store {
             Store::Local => None,
-            Store::Minio => Some(Minio::start(dir.path()).await),
+            Store::Minio => Some(Bucket::start(Server::Minio, dir.path()).await),
+            Store::Versitygw => Some(Bucket::start(Server::Versitygw, dir.path()).await),
         };
         Self {
+            turns: None,
             server: None,
-            minio,
+            second: None,
+            bucket,
             shared: None,
             client: Client::new(free_address()),
+            own: None,
             serve_args: Vec::new(),
             listen: None,
             through: Vec::new(),
@@ -121,6 +165,12 @@ impl Harness {
     /// # Panics
     /// When this harness has no bucket.
     pub async fn replica(&self, endpoint: Option<SocketAddr>) -> Self {
+        let mut harness = self.further(endpoint).await;
+        harness.boot().await;
+        harness
+    }
+
+    async fn further(&self, endpoint: Option<SocketAddr>) -> Self {
         let mut environment = self.environment();
         assert!(!environment.is_empty(), "only a bucket can have several servers");
         if let Some(endpoint) = endpoint {
@@ -128,13 +178,12 @@ impl Harness {
         }
         let mut harness = Self::stopped(Store::Local).await;
         harness.shared = Some(environment);
-        harness.boot().await;
         harness
     }
 
     /// Where the bucket of this harness is, if it has one of its own.
     pub fn bucket(&self) -> Option<SocketAddr> {
-        self.minio.as_ref().map(Minio::address)
+        self.bucket.as_ref().map(Bucket::address)
     }
 
     /// Starts the server and waits until it is ready; after [`Harness::kill`] on the same address.
@@ -161,7 +210,7 @@ impl Harness {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
         // The public listener may be under TLS, which the client does not speak.
-        let asked = operations.map_or_else(|| self.client.clone(), Client::new);
+        let asked = Client::new(operations.unwrap_or_else(|| self.own_address()));
         ready(&asked, "/readyz", &mut child, &log).await;
         self.server = Some(child);
     }
@@ -225,8 +274,12 @@ impl Harness {
     }
 
     fn listen_address(&self) -> SocketAddr {
-        let address = self.client.address();
+        let address = self.own_address();
         self.listen.map_or(address, |ip| SocketAddr::new(ip, address.port()))
+    }
+
+    fn own_address(&self) -> SocketAddr {
+        self.own.unwrap_or_else(|| self.client.address())
     }
 
     /// Kills the server (SIGKILL) and reaps it.
@@ -243,10 +296,10 @@ impl Harness {
         self.boot().await;
     }
 
-    /// Kills the MinIO of this harness, while the server goes on.
+    /// Kills the S3 server of this harness, while the server goes on.
     pub fn lose_bucket(&mut self) {
-        if let Some(minio) = &mut self.minio {
-            minio.kill();
+        if let Some(bucket) = &mut self.bucket {
+            bucket.kill();
         }
     }
 
@@ -290,6 +343,9 @@ impl Harness {
     /// Moves the server's clock, and that of later commands, by seconds against the machine's.
     pub fn set_clock(&self, offset_seconds: i64) {
         write_clock(&self.clock_path(), offset_seconds);
+        if let Some(second) = &self.second {
+            second.set_clock(offset_seconds);
+        }
     }
 
     /// Runs the command line on this store: `account create acme`, with the store's flags added.
@@ -323,7 +379,8 @@ impl Harness {
         let ask = async || caller.send(Request::get("/v2/")).await.status;
         assert_eq!(ask().await, 200, "{}", self.log());
         self.hythe(&["credential", "revoke", "witness", &made.id]).await;
-        until("the server has heard of a revocation", async || ask().await == 401).await;
+        // Twice, because two servers may answer in turns.
+        until("the server has heard of a revocation", async || ask().await == 401 && ask().await == 401).await;
     }
 
     /// A command that has not run yet, for those that are meant to fail.
@@ -358,12 +415,13 @@ impl Harness {
         if self.environment().is_empty() {
             ["--data".to_owned(), self.data().display().to_string()]
         } else {
-            ["--store".to_owned(), Minio::url()]
+            ["--store".to_owned(), Bucket::url()]
         }
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
-        self.shared.clone().or_else(|| self.minio.as_ref().map(Minio::environment)).unwrap_or_default()
+    /// What a program needs in its environment to speak to this harness's bucket; nothing for a folder.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        self.shared.clone().or_else(|| self.bucket.as_ref().map(Bucket::environment)).unwrap_or_default()
     }
 
     /// The program, after what it is started through.

@@ -7,26 +7,31 @@
 //! - [`fixture`] makes images, charts, indexes, artifacts and hostile inputs from a seed, so that no two tests share bytes.
 //! - [`fuzz`] mutates kept seeds for as long as it is told.
 //! - [`page`] runs the commands of a page of the documentation.
+//! - [`faults`] is a wire between a server and its store on which everything may go wrong.
 //! - [`gate`] stops clients at a request of one kind while a test does something.
+//! - [`turns`] gives each request to the next of several servers, [`linear`] judges what their clients saw.
 //! - [`kubernetes`] starts an API server, etcd, containerd and a kubelet, whose pods pull from a harness.
 //! - [`tools`] finds the real clients that `conformance/run` installs.
 //!
 //! The harness is test code outside `#[test]`: what cannot be set up ends the test with the reason.
 
 pub mod actor;
+pub mod bucket;
 pub mod client;
 pub mod clock;
+pub mod faults;
 pub mod fixture;
 pub mod fuzz;
 pub mod gate;
 pub mod harness;
 pub mod kubernetes;
 pub mod lax;
+pub mod linear;
 pub mod load;
-pub mod minio;
 pub mod page;
 pub mod push;
 pub mod tools;
+pub mod turns;
 pub mod wire;
 
 pub use actor::{AccountUnderTest, Actor, Caller, Credential};

@@ -1,14 +1,17 @@
 //! The names this registry answers to, and what a trusted proxy says of its client.
 //!
-//! Accepted: the public URLs, and while none is set or the listener is a loopback one, every loopback name with any port. A
-//! name that is not accepted gets 421 and is told the flag that adds it. `/healthz`, `/readyz` and the operations listener do
-//! not ask.
+//! Accepted: the public URLs; under the account domain every name that an account can have, whether there is such an account or
+//! not; while no public URL is set or the listener is a loopback one, every loopback name with any port; and the names that were
+//! approved for an account, which `auth` is asked for. An account's host has scheme and port of a public URL. A name that is not
+//! accepted gets 421 and is told the flag that adds it. `/healthz`, `/readyz` and the operations listener do not ask.
 
 use std::net::{IpAddr, SocketAddr};
 
+use auth::Whence;
 use config::{HostName, PublicUrl, Scheme};
 use http::{HeaderMap, Uri, header};
 use ipnet::IpNet;
+use storage::AccountName;
 
 use crate::server::{Live, Peer};
 
@@ -21,6 +24,16 @@ pub struct Accepted {
     pub scheme: Scheme,
     /// The client's address, behind trusted proxies the one they report.
     pub client: IpAddr,
+    /// Whose host it is, if it is an account's: nothing but that account's names is in anybody's reach there, and no cookie is
+    /// read. `None`: a name of the registry's own.
+    pub account: Option<AccountName>,
+}
+
+impl Accepted {
+    /// What a decision about the request goes by.
+    pub fn whence(&self) -> Whence<'_> {
+        Whence { from: self.client, only: self.account.as_ref() }
+    }
 }
 
 /// A host that is not accepted. The message is for the client: 421 `UNSUPPORTED`.
@@ -31,12 +44,15 @@ pub struct Unlisted {
     pub message: String,
     /// The client's address, for the log.
     pub client: IpAddr,
+    /// The host and its scheme, where it can be a name that was approved for an account.
+    pub own: Option<(HostName, Scheme)>,
 }
 
 /// The accepted names.
 #[derive(Debug)]
 pub struct Hosts {
     public: Vec<PublicUrl>,
+    domain: Option<HostName>,
     proxies: Live<Vec<IpNet>>,
     loopback: bool,
     canonical: PublicUrl,
@@ -47,7 +63,18 @@ impl Hosts {
     pub fn new(public: Vec<PublicUrl>, proxies: Vec<IpNet>, listen: SocketAddr, tls: bool) -> Self {
         let loopback = public.is_empty() || listen.ip().is_loopback();
         let canonical = public.first().cloned().unwrap_or_else(|| address_url(listen, tls));
-        Self { public, proxies: Live::new(proxies), loopback, canonical }
+        Self { public, domain: None, proxies: Live::new(proxies), loopback, canonical }
+    }
+
+    /// The same, with a name for every account under this domain.
+    #[must_use]
+    pub fn with_account_domain(self, domain: Option<HostName>) -> Self {
+        Self { domain, ..self }
+    }
+
+    /// The domain under which every account has a name.
+    pub fn account_domain(&self) -> Option<&HostName> {
+        self.domain.as_ref()
     }
 
     /// Trusts these proxies, and no others, from now on.
@@ -78,9 +105,40 @@ impl Hosts {
         };
         let host = told("x-forwarded-host").or_else(|| requested(uri, headers));
         let host = host.and_then(|text| text.parse::<HostName>().ok());
-        match host.as_ref().and_then(|host| self.listed(host, seen)) {
-            Some((host, scheme)) => Ok(Accepted { host, scheme, client }),
-            None => Err(Unlisted { message: self.message(host, seen), client }),
+        if let Some((host, scheme)) = host.as_ref().and_then(|host| self.listed(host, seen)) {
+            return Ok(Accepted { host, scheme, client, account: None });
+        }
+        let beside = host.as_ref().and_then(|host| self.beside(host, seen));
+        match host.as_ref().and_then(|host| self.label(host)).zip(beside.clone()) {
+            Some((Ok(account), (host, scheme))) => Ok(Accepted { host, scheme, client, account: Some(account) }),
+            // Under the account domain nothing else is anybody's.
+            Some((Err(_), _)) => Err(Unlisted { message: self.message(host, seen), client, own: None }),
+            None => Err(Unlisted { message: self.message(host, seen), client, own: beside }),
+        }
+    }
+
+    /// What stands before the account domain, as the name of an account.
+    fn label(&self, host: &HostName) -> Option<Result<AccountName, storage::NameError>> {
+        let label = host.name().strip_suffix(self.domain.as_ref()?.name())?.strip_suffix('.')?;
+        Some(label.parse())
+    }
+
+    /// A name that has scheme and port of one of the public URLs, as an account's host must.
+    fn beside(&self, host: &HostName, seen: Scheme) -> Option<(HostName, Scheme)> {
+        if host.ip().is_some() || !host.name().contains('.') {
+            return None;
+        }
+        let beside = |url: &PublicUrl| {
+            let host = host.clone().without_default_port(url.scheme());
+            (host.port() == url.host().port()).then_some((host, url.scheme()))
+        };
+        let urls = if self.public.is_empty() { std::slice::from_ref(&self.canonical) } else { &self.public };
+        let mut found: Vec<_> = urls.iter().filter_map(beside).collect();
+        // Where the two differ it is as with the public URLs: nothing is sent in the clear.
+        let alike = found.iter().position(|(_, scheme)| *scheme == seen);
+        match alike {
+            Some(alike) => Some(found.swap_remove(alike)),
+            None => found.pop().map(|(host, _)| (host, Scheme::Https)),
         }
     }
 
@@ -260,6 +318,54 @@ mod tests {
         let secure = hosts(&["https://r.example"], &["10.0.0.0/8"], "0.0.0.0:5080");
         assert_eq!(accepted(ask(&secure, "10.0.0.1", &proto("http"))), "https://r.example 10.0.0.1");
         assert_eq!(accepted(ask(&secure, "11.0.0.1", &[("host", "r.example")])), "https://r.example 11.0.0.1");
+    }
+
+    fn account(answer: Result<Accepted, String>) -> String {
+        answer.map_or_else(
+            |e| e,
+            |a| format!("{}://{} {}", a.scheme, a.host, a.account.map_or("-".into(), |a| a.to_string())),
+        )
+    }
+
+    #[test]
+    fn under_the_account_domain_every_name_that_an_account_can_have_is_its_host() {
+        let hosts = hosts(&["https://registry.example", "https://api.registry.example"], &[], "0.0.0.0:5080");
+        let hosts = hosts.with_account_domain(Some("registry.example".parse().unwrap()));
+        let asked = |host: &'static str| account(ask(&hosts, "10.0.0.1", &[("host", host)]));
+        assert_eq!(asked("acme.registry.example"), "https://acme.registry.example acme");
+        assert_eq!(asked("Nobody-0.Registry.Example:443"), "https://nobody-0.registry.example nobody-0");
+        // The registry's own names are first; what no account can be called is nobody's, and the port is the public URL's.
+        assert_eq!(asked("registry.example"), "https://registry.example -");
+        assert_eq!(asked("api.registry.example"), "https://api.registry.example -");
+        for nobody in
+            ["token.registry.example", "a--b.registry.example", "a.b.registry.example", "acme.registry.example:5080"]
+        {
+            assert!(asked(nobody).starts_with("this registry answers to"), "{nobody}");
+        }
+        assert!(asked("acme.xregistry.example").starts_with("this registry answers to"));
+    }
+
+    #[test]
+    fn what_can_be_an_approved_name_has_scheme_and_port_of_a_public_url_and_is_no_address() {
+        let own = |hosts: &Hosts, host: &'static str| {
+            let mut map = HeaderMap::new();
+            map.append("host", host.parse().unwrap());
+            let peer = Peer { address: "10.0.0.1:1".parse().unwrap(), tls: false };
+            let unlisted = hosts.accept(&"/v2/".parse().unwrap(), &map, &peer).unwrap_err();
+            unlisted.own.map(|(host, scheme)| format!("{scheme}://{host}"))
+        };
+        let public = hosts(&["https://registry.example", "http://internal.example:5080"], &[], "0.0.0.0:5080");
+        let public = public.with_account_domain(Some("registry.example".parse().unwrap()));
+        assert_eq!(own(&public, "registry.acme.com").as_deref(), Some("https://registry.acme.com"));
+        assert_eq!(own(&public, "registry.acme.com:5080").as_deref(), Some("http://registry.acme.com:5080"));
+        for none in
+            ["registry.acme.com:99", "10.0.0.9", "[::2]", "localhost", "a.b.registry.example", "token.registry.example"]
+        {
+            assert_eq!(own(&public, none), None, "{none}");
+        }
+        let bare = hosts(&[], &[], "127.0.0.1:5080");
+        assert_eq!(own(&bare, "registry.acme.com:5080").as_deref(), Some("http://registry.acme.com:5080"));
+        assert_eq!(own(&bare, "registry.acme.com"), None);
     }
 
     #[test]

@@ -133,6 +133,8 @@ pub async fn auth(opened: &Opened, config: &Config, clock: Arc<dyn Clock>) -> Re
             (Store::Remote { records: None, .. }, Held::Nothing) => APPENDS_APART,
             _ => Duration::ZERO,
         },
+        public_names: config.server.public_urls.iter().map(|url| url.host().name().to_owned()).collect(),
+        account_domain: config.server.account_domain.as_ref().map(|domain| domain.name().to_owned()),
         default_quota: config.server.default_quota,
         trusted_issuers: config.issuers.trusted.clone(),
         ..auth::Settings::default()

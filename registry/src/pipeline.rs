@@ -17,7 +17,7 @@ use crate::{
     ending::{Ending, Known},
     error::{self, Failure},
     footing::Footing,
-    hosts::Accepted,
+    hosts::{Accepted, Unlisted},
     oci::{
         API_VERSION, Answered, Query, blob, manifest, referrer,
         route::{self, Operation, RouteError},
@@ -100,11 +100,25 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: &Lent, peer: &Peer, known: 
         return app.readiness.public(path).await.ok_or(Failure::Route(RouteError::NotFound { v2: false }));
     }
     // A host that is not ours gets no realm to send passwords to.
-    let host = asked.map_err(|unlisted| Failure::Host(unlisted.message))?;
+    let host = match asked {
+        Ok(host) => host,
+        Err(unlisted) => account_host(app, unlisted).await?,
+    };
     known.host = Some((host.host.clone(), format!("{}://{}", host.scheme, host.host)));
     // From here on whatever is audited, however deep below, says where it came from.
     let origin = audited::origin(&host, &parts.headers, id);
     origin.scope(Box::pin(accepted(app, parts, body, &host, operation, known))).await
+}
+
+/// A host that the configuration does not name may have been approved for an account.
+async fn account_host(app: &App, unlisted: Unlisted) -> Result<Accepted, Failure> {
+    let Unlisted { message, client, own: Some((host, scheme)) } = unlisted else {
+        return Err(Failure::Host(unlisted.message));
+    };
+    match app.auth.account_host(host.name(), client).await? {
+        Some(account) => Ok(Accepted { host, scheme, client, account: Some(account) }),
+        None => Err(Failure::Host(message)),
+    }
 }
 
 /// The steps of a request to a host of ours.
@@ -127,7 +141,7 @@ async fn accepted(
         Ok(operation) => operation,
         Err(error @ (RouteError::NotFound { v2: true } | RouteError::Method { v2: true, .. })) => {
             // Strangers are asked who they are before they are told what there is.
-            let who = app.auth.authenticate(authorization.presented(), host.client, None).await?;
+            let who = app.auth.authenticate(authorization.presented(), host.whence(), None).await?;
             auth::authorize_ping(&who)?;
             return Err(error.into());
         }
@@ -155,7 +169,7 @@ async fn accepted(
                 span.record("account", name.account().as_str()).record("repository", name.as_str());
             }
             let place = app.auth.place();
-            let who = app.auth.authenticate(authorization.presented(), host.client, name).await?;
+            let who = app.auth.authenticate(authorization.presented(), host.whence(), name).await?;
             known.credential = who.holder().map(|holder| holder.user().to_owned());
             let stale = who.holder().and_then(auth::Holder::stale).map(stale_warning);
             known.warning = stale.or_else(|| who.holder().and_then(auth::Holder::expiry_warning));

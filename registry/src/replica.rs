@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use config::PublicUrl;
+use config::{HostName, PublicUrl};
 use serde::{Deserialize, Serialize};
 use storage::{
     Clock, Error, Time,
@@ -15,7 +15,7 @@ use storage::{
     record::{self, Document},
 };
 
-use crate::server::shutdown::Tasks;
+use crate::{hosts::Hosts, server::shutdown::Tasks};
 
 /// How often a server says that it is there.
 const EVERY: Duration = Duration::from_mins(1);
@@ -30,6 +30,8 @@ struct Replica {
     release: String,
     address: SocketAddr,
     canonical: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account_domain: Option<String>,
     read_only: bool,
     last_seen: Time,
 }
@@ -40,13 +42,14 @@ pub(crate) async fn announce(
     records: Arc<dyn Records>,
     clock: Arc<dyn Clock>,
     address: SocketAddr,
-    canonical: &PublicUrl,
+    hosts: &Hosts,
     read_only: bool,
 ) {
     let own = Replica {
         release: env!("CARGO_PKG_VERSION").to_owned(),
         address,
-        canonical: canonical.to_string(),
+        canonical: hosts.canonical().to_string(),
+        account_domain: hosts.account_domain().map(ToString::to_string),
         read_only,
         last_seen: clock.now(),
     };
@@ -120,9 +123,15 @@ async fn entries(records: &dyn Records) -> Result<Vec<(String, Document<Replica>
     Ok(found)
 }
 
-/// The canonical name of the server that was heard of last, if any was within a day.
-pub(crate) async fn last_canonical(records: &dyn Records, now: Time) -> Result<Option<PublicUrl>, Error> {
+/// The canonical name and the account domain of the server that was heard of last, if any was within a day.
+pub(crate) async fn last_names(
+    records: &dyn Records,
+    now: Time,
+) -> Result<Option<(PublicUrl, Option<HostName>)>, Error> {
     let recent = entries(records).await?.into_iter().map(|(_, document)| document.value);
     let recent = recent.filter(|replica| now - replica.last_seen <= FORGOTTEN);
-    Ok(recent.max_by_key(|replica| replica.last_seen).and_then(|replica| replica.canonical.parse().ok()))
+    let last = recent.max_by_key(|replica| replica.last_seen);
+    Ok(last.and_then(|last| {
+        Some((last.canonical.parse().ok()?, last.account_domain.and_then(|domain| domain.parse().ok())))
+    }))
 }

@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use auth::audit::AuditCounts;
 use config::{Config, PublicUrl, Scheme};
 use storage::{
-    Clock, Store,
+    Clock, Lives, Store,
     backend::local::{Disk, disk},
 };
 
@@ -136,12 +136,13 @@ fn public_urls(config: &Config, address: SocketAddr) -> Vec<PublicUrl> {
 /// A server on its way. Boxed, so that the whole server is compiled once, here, and not again in every program that starts one.
 pub type Starting = Pin<Box<dyn Future<Output = Result<Running, StartError>> + Send>>;
 
-/// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests.
-pub fn start(config: Config, clock: Arc<dyn Clock>) -> Starting {
+/// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests. `lives`
+/// is [`Lives::default`] but in tests.
+pub fn start(config: Config, clock: Arc<dyn Clock>, lives: Lives) -> Starting {
     Box::pin(async move {
         let sockets = Sockets::bind(&config).await?;
         let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
-        serve(config, sockets, opened, clock).await
+        serve(config, sockets, opened, clock, lives).await
     })
 }
 
@@ -149,7 +150,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Starting {
 pub fn start_on(config: Config, opened: open::Opened, clock: Arc<dyn Clock>) -> Starting {
     Box::pin(async move {
         let sockets = Sockets::bind(&config).await?;
-        serve(config, sockets, opened, clock).await
+        serve(config, sockets, opened, clock, Lives::default()).await
     })
 }
 
@@ -178,13 +179,15 @@ async fn serve(
     sockets: Sockets,
     mut opened: open::Opened,
     clock: Arc<dyn Clock>,
+    lives: Lives,
 ) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new(&*clock));
     opened.observe(&metrics, &clock);
     let Sockets { mut certificates, listener, operations } = sockets;
     if let (Some(tls), Some(own)) = (&config.server.tls, &config.server.self_signed) {
         // Beside the data, so after the folder is known to be this server's alone.
-        let (tls, authority) = (tls.clone(), Authority::new(own, Arc::clone(&clock)));
+        let (tls, authority) =
+            (tls.clone(), Authority::new(own, config.server.account_domain.as_ref(), Arc::clone(&clock)));
         let made = tokio::task::spawn_blocking(move || tls::Certificates::own(tls, authority)).await;
         certificates = Some(made.map_err(storage::Error::unavailable)??);
     }
@@ -195,10 +198,10 @@ async fn serve(
     let tasks = Tasks::new();
     let read_only = config.server.read_only || opened.read_only;
     let settings = storage::Settings {
+        lives,
         read_only,
         sparse_manifests: config.server.sparse_manifests,
         open_uploads: config.server.open_uploads,
-        ..storage::Settings::default()
     };
     let store = Store::new(
         Arc::clone(&opened.records),
@@ -222,7 +225,8 @@ async fn serve(
             config.server.trusted_proxies.clone(),
             address,
             acceptor.is_some(),
-        ),
+        )
+        .with_account_domain(config.server.account_domain.clone()),
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
         limits: Arc::new(Live::new(config.limits.clone())),
@@ -233,7 +237,7 @@ async fn serve(
         operations.serve(handler, None, Arc::clone(&app.limits), &tasks, Arc::new(Metrics::new(&*app.clock)));
     }
     let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
-    replica::announce(&tasks, records, clock, address, app.hosts.canonical(), read_only).await;
+    replica::announce(&tasks, records, clock, address, &app.hosts, read_only).await;
     if let Some(certificates) = &certificates {
         certificates.clone().keep_fresh(&tasks);
     }
@@ -242,7 +246,7 @@ async fn serve(
     background::audit(&tasks, &app.auth);
     background::follow(&tasks, &app.auth);
     if !read_only {
-        background::start(&tasks, &app.auth, &app.store);
+        background::start(&tasks, &app.auth, &app.store, &app.clock, &app.metrics);
         background::count(&tasks, &app.store);
         background::retain(&tasks, &app.store, &app.clock);
     }

@@ -46,6 +46,8 @@ happened! {
     AccountSuspend "account.suspend" "An account was suspended. Target: its name.";
     AccountResume "account.resume" "A suspended account was let go on. Target: its name.";
     AccountDelete "account.delete" "An account was deleted. Target: its name.";
+    HostApprove "host.approve" "An account was given names of its own. Target: the names that are new. A line of the account and one of the installation.";
+    HostWithdraw "host.withdraw" "Names of an account's own were taken back. Target: the names that are gone. A line of the account and one of the installation.";
     OperatorKeyCreate "operator_key.create" "An operator key was made. Target: its id. Of the installation.";
     OperatorKeyRevoke "operator_key.revoke" "An operator key was ended. Target: its id. Of the installation.";
     KeyCreate "key.create" "An access key was made. Target: its id.";

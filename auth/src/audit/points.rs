@@ -75,6 +75,30 @@ impl Auth {
         Ok(())
     }
 
+    /// What names of its own an account was given, and which were taken back.
+    pub(crate) async fn record_hosts(
+        &self,
+        by: impl Into<Party>,
+        account: &Account,
+        before: &[String],
+        now: &[String],
+    ) -> Result<(), Error> {
+        let by = by.into();
+        let beyond = |one: &[String], other: &[String]| -> Vec<String> {
+            one.iter().filter(|host| !other.contains(host)).cloned().collect()
+        };
+        for (happened, hosts) in
+            [(Happened::HostApprove, beyond(now, before)), (Happened::HostWithdraw, beyond(before, now))]
+        {
+            if !hosts.is_empty() {
+                let entry = Entry::new(happened, by.clone()).of(account).target(hosts.join(" "));
+                self.record(entry.clone()).await?;
+                self.record(entry.apart()).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// What a login is, for [`Auth::note_login`]: the secret, if its check tag is right.
     pub fn login(&self, presented: &Presented<'_>, refresh: Option<&str>) -> Login {
         let (text, user) = match *presented {

@@ -13,9 +13,10 @@ use storage::{
 use super::{Declared, Wanted, WantedKey};
 use crate::{
     access_key::{KeyRecord, KeyState},
-    account::{AccountRecord, AccountState, OnStale, Policy},
+    account::{AccountRecord, AccountState, OnStale, Policy, claimed},
     audit::{Entry, Happened},
     error::Error,
+    host::parse_hosts,
     id::Id,
     installation::Auth,
     page::{Page, one_page},
@@ -137,16 +138,23 @@ impl Auth {
 
     /// Brings the settings of an account that is there.
     async fn bring_settings(&self, wanted: &Wanted) -> Result<Account, Error> {
-        let (mut change, mut state) = (Change::default(), AccountState::Active);
+        let (mut change, mut before) = (Change::default(), None);
+        if let Some(hosts) = &wanted.hosts {
+            parse_hosts("hosts", hosts, &self.settings).map_err(Error::Invalid)?;
+            self.claim_hosts(&claimed(wanted.name.clone(), wanted.generation.clone()), hosts).await?;
+        }
         let document = record::modify(&*self.records, &key::account(&wanted.name), |record: &mut AccountRecord| {
-            state = record.state;
+            before = Some(record.clone());
             change = wanted.change(record);
             Ok::<_, Error>(change.differs)
         })
         .await?
         .ok_or_else(|| storage::Error::unavailable(format!("account {} comes and goes", wanted.name)))?;
         wanted.admits(Some(&document))?;
-        let account = document.value.account();
+        let (account, now) = (document.value.account(), &document.value);
+        let (state, hosts) = before.map_or((now.state, Vec::new()), |before| (before.state, before.hosts));
+        let lost: Vec<_> = hosts.iter().filter(|host| !now.hosts.contains(host)).cloned().collect();
+        self.release_hosts(&account, &lost).await?;
         // What gives back is told as well as what takes away: it is cached the same.
         if change.decides {
             self.log_end(account.generation(), What::Everything).await?;
@@ -155,6 +163,7 @@ impl Auth {
             tracing::info!(event = "account.change", account = %wanted.name, actor = ACTOR, "account was changed");
             let happened = Happened::changing(state, document.value.state);
             self.record_account(happened, Self::CONFIGURATION, &account).await?;
+            self.record_hosts(Self::CONFIGURATION, &account, &hosts, &now.hosts).await?;
         }
         if let Some(patterns) = &wanted.public {
             let before = self.get_public(&Actor::Store, &wanted.name).await?.patterns;
@@ -280,6 +289,8 @@ impl Wanted {
             declared: true,
         };
         self.change(&mut record);
+        // Names are given once the account is there.
+        record.hosts.clear();
         record
     }
 
@@ -302,6 +313,10 @@ impl Wanted {
         }
         if let Some(networks) = self.ip_allow.as_ref().filter(|networks| **networks != record.policy.ip_allow) {
             record.policy.ip_allow.clone_from(networks);
+            change = Change { differs: true, decides: true };
+        }
+        if let Some(hosts) = self.hosts.as_ref().filter(|hosts| **hosts != record.hosts) {
+            record.hosts.clone_from(hosts);
             change = Change { differs: true, decides: true };
         }
         let policy = &mut record.policy;

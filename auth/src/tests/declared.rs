@@ -29,6 +29,7 @@ fn account(name: &str, generation: &storage::Generation) -> (DeclaredAccount, Se
         state: None,
         public: None,
         on_stale: None,
+        hosts: None,
         ip_allow: None,
         max_ttl_pull: None,
         max_ttl_push: None,
@@ -61,6 +62,30 @@ async fn a_declared_key_mints_and_only_while_it_is_named() {
     assert_eq!(world.auth.departed(&bare).await.unwrap(), [told("gamma", Some(secret.id()))]);
     assert_eq!(world.auth.departed(&checked(&[gamma])).await.unwrap(), []);
     assert_eq!(world.auth.departed(&Declared::default()).await.unwrap(), [told("gamma", None)]);
+}
+
+#[tokio::test]
+async fn declared_names_are_given_with_the_account_and_a_name_of_another_s_stops_the_start() {
+    let world = World::new().await;
+    let (gamma, _) = account("gamma", &storage::Generation::random());
+    let with = |names: &[&str]| {
+        let hosts = Some(names.iter().map(|&name| name.to_owned()).collect());
+        checked(&[DeclaredAccount { hosts, ..gamma.clone() }])
+    };
+    let whose = async |host| world.auth.account_host(host, HERE).await.unwrap().map(|account| account.to_string());
+    world.auth.declare(&with(&["registry.gamma.com"])).await.unwrap();
+    assert_eq!(whose("registry.gamma.com").await.as_deref(), Some("gamma"));
+    world.auth.declare(&with(&["images.gamma.com"])).await.unwrap();
+    assert_eq!(whose("registry.gamma.com").await, None);
+    assert_eq!(whose("images.gamma.com").await.as_deref(), Some("gamma"));
+    let hosts = Some(vec!["registry.acme.com".into()]);
+    let change = AccountChange { hosts, ..AccountChange::default() };
+    world.auth.change_account(&Actor::Store, &name("acme"), &change, None).await.unwrap();
+    let refused = world.auth.declare(&with(&["registry.acme.com"])).await.unwrap_err();
+    assert_eq!(refused.to_string(), "account gamma cannot have the host registry.acme.com: it is account acme's");
+    let bad = DeclaredAccount { hosts: Some(vec!["10.0.0.1".into()]), ..gamma.clone() };
+    let told = Declared::check(&[bad]).unwrap_err().to_string();
+    assert!(told.ends_with("hosts: a full name, like registry.acme.com"), "{told}");
 }
 
 #[tokio::test]

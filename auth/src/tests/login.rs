@@ -135,7 +135,7 @@ async fn addresses_of_account_key_and_credential_must_all_agree() {
     let from = async |minted: &Minted, from: &str| {
         let (user, secret) = (minted.credential.username.as_str(), minted.secret.reveal());
         let presented = Presented::Basic { user, secret };
-        match world.auth.authenticate(presented, from.parse().unwrap(), None).await {
+        match world.auth.authenticate(presented, from.parse::<IpAddr>().unwrap(), None).await {
             Ok(_) => "yes",
             Err(Refusal::Denied(Reason::Address)) => "address",
             Err(_) => "other",

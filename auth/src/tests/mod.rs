@@ -6,6 +6,7 @@ mod decide;
 mod declared;
 mod federation;
 mod follow;
+mod host;
 mod interleaving;
 mod login;
 mod mint;

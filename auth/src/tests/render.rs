@@ -55,6 +55,29 @@ async fn a_secret_takes_its_name_and_namespace() {
 }
 
 #[tokio::test]
+async fn an_account_is_reached_at_its_own_name_or_under_the_account_domain_at_the_registry_s_port() {
+    let (world, minted) = minted().await;
+    let name = |minted: &Minted, host: &str, domain| {
+        let host = Host::new(host, false).unwrap().with_account_domain(domain);
+        let document = minted.clone().document(&host, &SecretName::default());
+        assert!(document.docker_login.unwrap().reveal().contains(&format!(" docker login {} -u ", document.host)));
+        document.host
+    };
+    assert_eq!(name(&minted, "registry.example:5443", None), "registry.example:5443");
+    assert_eq!(name(&minted, "registry.example", Some("registry.example")), "acme.registry.example");
+    assert_eq!(name(&minted, "[::1]:5443", Some("registry.example")), "acme.registry.example:5443");
+    assert_eq!(name(&minted, "[::1]", Some("registry.example")), "acme.registry.example");
+    let hosts = Some(vec!["registry.acme.com".into(), "images.acme.com".into()]);
+    let change = AccountChange { hosts, ..AccountChange::default() };
+    world.auth.change_account(&Actor::Store, &super::name("acme"), &change, None).await.unwrap();
+    let minted = world.mint(&Actor::Store, "acme", pull()).await;
+    assert_eq!(name(&minted, "registry.example:5443", Some("registry.example")), "registry.acme.com:5443");
+    let id = &minted.credential.id;
+    let shown = world.auth.get_credential(&Actor::Store, &super::name("acme"), id).await.unwrap();
+    assert_eq!(shown.document(&host("registry.example")).host, "registry.acme.com");
+}
+
+#[tokio::test]
 async fn over_plain_http_helm_and_podman_are_told() {
     let (_, minted) = minted().await;
     let plain = Host::new("127.0.0.1:5080", true).unwrap();

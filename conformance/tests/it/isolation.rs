@@ -6,6 +6,7 @@
 //! that it is the same whatever exists, that it cost no storage call, and that it left the store as it was.
 
 mod api;
+mod check;
 mod counted;
 mod forged;
 mod oracle;
@@ -15,7 +16,7 @@ mod stale;
 mod visitor;
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use conformance::{Answer, Request};
 use http::Method;
@@ -26,10 +27,11 @@ use registry::{
 };
 
 use self::{
-    oracle::{Place, Principal, Stage, Verdict, expected, served},
-    request::{Asked, Target},
+    check::{catalog_account, check},
+    oracle::{Door, Place, Principal, Stage, Verdict, expected},
+    request::Target,
     visitor::{Visitor, dress},
-    world::{Site, World},
+    world::World,
 };
 
 /// One request of one visitor.
@@ -37,6 +39,7 @@ struct Cell<'a> {
     visitor: &'a Visitor,
     kind: OperationKind,
     place: Place,
+    door: Door,
     stage: Stage,
     verdict: Verdict,
 }
@@ -68,26 +71,28 @@ struct Findings {
     cells: usize,
     refusals: usize,
     wrong: Vec<String>,
-    /// By title and account of the visitor, request, place.
-    seen: HashMap<(&'static str, &'static str, &'static str, Place), Seen>,
+    /// By title and account of the visitor, request, place, and the name that it was asked at.
+    seen: HashMap<(&'static str, &'static str, &'static str, Place, Door), Seen>,
 }
 
 impl<'a> Cell<'a> {
-    fn new(visitor: &'a Visitor, kind: OperationKind, place: Place, stage: Stage) -> Option<Self> {
+    fn new(visitor: &'a Visitor, kind: OperationKind, place: Place, door: Door, stage: Stage) -> Option<Self> {
         let of_a_repository =
             matches!(kind.access(), Access::RepoRead | Access::RepoWrite | Access::RepoDelete | Access::Upload);
         // An account that does not exist is asked for its repositories, by everybody; the others exist from the beginning.
         let there_is = match stage {
             Stage::NoAccount => of_a_repository && place == Place::Other,
+            // At the names of accounts it is enough to see both ends.
+            Stage::NoContent if door != Door::Registry => false,
             Stage::NoRepository | Stage::NoContent | Stage::There => of_a_repository || place == Place::Own,
         };
-        let mut verdict = expected(kind.access(), visitor.principal, place);
+        let mut verdict = expected(kind.access(), visitor.principal, place, door);
         // Without a session of its own in the repository an expired token is no more than that.
         let sessionless = kind.access() == Access::Upload && stage != Stage::There;
         if visitor.principal == Principal::ExpiredOwnSession && sessionless {
             verdict = Verdict::Invalid;
         }
-        there_is.then_some(Self { visitor, kind, place, stage, verdict })
+        there_is.then_some(Self { visitor, kind, place, door, stage, verdict })
     }
 
     fn repository(&self) -> String {
@@ -108,7 +113,11 @@ impl<'a> Cell<'a> {
         if self.stage != Stage::There {
             return world.foreign_session(account).await;
         }
-        let own = if self.place == Place::Own { self.visitor.sessions.lock().pop_front() } else { None };
+        let own = if self.place == Place::Own && matches!(self.door, Door::Registry | Door::Own) {
+            self.visitor.sessions.lock().pop_front()
+        } else {
+            None
+        };
         if let Some(own) = own {
             return own;
         }
@@ -136,13 +145,22 @@ fn size(visitors: &[Visitor]) -> (usize, usize) {
 fn cells(visitors: &[Visitor], stage: Stage) -> Vec<Cell<'_>> {
     let makes = |kind| matches!(kind, OperationKind::UploadOpen | OperationKind::ManifestPut);
     let mut cells = Vec::new();
-    for kind in OperationKind::ALL {
-        for visitor in visitors {
-            cells.extend(Place::ALL.into_iter().filter_map(|place| Cell::new(visitor, kind, place, stage)));
+    for door in Door::ALL {
+        for visitor in at(door, visitors) {
+            for kind in OperationKind::ALL {
+                cells.extend(Place::ALL.into_iter().filter_map(|place| Cell::new(visitor, kind, place, door, stage)));
+            }
         }
     }
     cells.sort_by_key(|cell| (!cell.verdict.refuses(), makes(cell.kind)));
     cells
+}
+
+/// Who comes to a name: everybody to the registry's own, one of each kind and account to those of accounts.
+fn at(door: Door, visitors: &[Visitor]) -> Vec<&Visitor> {
+    let mut known = HashSet::new();
+    let new = |visitor: &&Visitor| door == Door::Registry || known.insert((visitor.principal, visitor.account));
+    visitors.iter().filter(new).collect()
 }
 
 #[tokio::test]
@@ -274,14 +292,15 @@ async fn ask(world: &World, cell: &Cell<'_>, standing: &HashMap<String, String>,
         let session = cell.session(world, standing).await;
         let target = Target { world, visitor: cell.visitor, repository: &repository, session: &session };
         let asked = request::make(cell.kind, number, &target);
-        let request = dress(world, cell.visitor, asked.request.clone());
+        let host = site.host(cell.door, cell.visitor.account);
+        let request = dress(world, cell.visitor, asked.request.clone()).header("Host", &host);
         let before = world.counted.listing();
         world.counted.take();
         let answer = site.client.send(request).await;
         let touched = world.counted.take();
         let mut wrong = Vec::new();
 
-        check(cell, site, &asked, &answer, &mut wrong);
+        check(cell, (site, &host), &asked, &answer, &mut wrong);
         if cell.verdict.refuses() {
             if !touched.is_empty() {
                 wrong.push(format!("{} storage calls: {touched:?}", touched.len()));
@@ -291,7 +310,8 @@ async fn ask(world: &World, cell: &Cell<'_>, standing: &HashMap<String, String>,
             }
             findings.refusals += 1;
             let seen = Seen::of(&answer);
-            let first = findings.seen.entry((cell.visitor.title, cell.visitor.account, asked.title, cell.place));
+            let first =
+                findings.seen.entry((cell.visitor.title, cell.visitor.account, asked.title, cell.place, cell.door));
             let first = first.or_insert_with(|| Seen::of(&answer));
             if *first != seen {
                 wrong.push(format!("what exists makes a difference: {first:?} and {seen:?}"));
@@ -312,126 +332,9 @@ async fn ask(world: &World, cell: &Cell<'_>, standing: &HashMap<String, String>,
             world.quiet().await;
         }
         findings.cells += 1;
-        let Cell { visitor, place, stage, verdict, .. } = cell;
+        let Cell { visitor, place, door, stage, verdict, .. } = cell;
         findings.wrong.extend(wrong.into_iter().map(|wrong| {
-            format!("{}, {}, {place:?}, {stage:?}: must be {verdict:?}: {wrong}", visitor.title, asked.title)
+            format!("{}, {}, {place:?}, {door:?}, {stage:?}: must be {verdict:?}: {wrong}", visitor.title, asked.title)
         }));
-    }
-}
-
-/// Whose repositories a catalog lists.
-fn catalog_account(cell: &Cell<'_>) -> &'static str {
-    match cell.visitor.principal {
-        Principal::StrangerBasic => world::BETA,
-        _ => cell.visitor.account,
-    }
-}
-
-fn same(wrong: &mut Vec<String>, what: &str, is: &str, must: &str) {
-    if is != must {
-        wrong.push(format!("{what} is «{is}» instead of «{must}»"));
-    }
-}
-
-/// Status, code, message and challenge.
-fn check(cell: &Cell<'_>, site: &Site, asked: &Asked, answer: &Answer, wrong: &mut Vec<String>) {
-    use Verdict as V;
-    let Cell { kind, stage, verdict, .. } = cell;
-    let (status, code) = match verdict {
-        V::Served => served(*kind, *stage),
-        V::Granted(_) => (200, ""),
-        // Without anything to judge, the form itself is what is wrong.
-        V::Wrong if asked.grantless => (400, "UNSUPPORTED"),
-        V::Login | V::Invalid | V::Scope | V::Wrong => (401, "UNAUTHORIZED"),
-        V::Reach | V::Kind | V::NoDelete | V::Address | V::Whole => (403, "DENIED"),
-        V::Frozen => (405, "UNSUPPORTED"),
-    };
-    if answer.status != status {
-        wrong.push(format!("{} instead of {status}: {}", answer.status, answer.text()));
-        return;
-    }
-    let challenge = match verdict {
-        V::Login => site.challenge(&asked.scope, None),
-        V::Invalid => site.challenge(&asked.scope, Some("invalid_token")),
-        V::Scope => site.challenge(&asked.scope, Some("insufficient_scope")),
-        V::Wrong if !asked.grantless => "Basic realm=\"Hythe\"".to_owned(),
-        _ => String::new(),
-    };
-    same(wrong, "the challenge", &answer.joined("www-authenticate"), &challenge);
-    if asked.title.starts_with("HEAD") {
-        same(wrong, "the body of a HEAD", &answer.text(), "");
-    } else {
-        same(wrong, "the code", &answer.code(), code);
-    }
-    if asked.under_v2 {
-        same(wrong, "the version header", answer.header("docker-distribution-api-version"), "registry/2.0");
-    }
-    if status >= 400 {
-        same(wrong, "the media type", answer.header("content-type"), "application/json");
-        same(wrong, "the cache", answer.header("cache-control"), "no-store");
-    }
-    if status >= 400 && !asked.title.starts_with("HEAD") {
-        let (message, must) = (answer.message(), message(cell, asked));
-        if !message.contains(&must) || message.contains('\n') || message.is_empty() {
-            wrong.push(format!("the message «{message}» does not say «{must}»"));
-        }
-    }
-    content(cell, asked, answer, wrong);
-}
-
-/// What was asked for.
-fn content(cell: &Cell<'_>, asked: &Asked, answer: &Answer, wrong: &mut Vec<String>) {
-    use Verdict as V;
-    match cell.verdict {
-        V::Granted(actions) => {
-            let document = answer.json();
-            let scope = match actions {
-                "" => String::new(),
-                actions => format!("repository:{}:{actions}", cell.repository()),
-            };
-            same(wrong, "the scope", document["scope"].as_str().unwrap_or("none"), &scope);
-            same(wrong, "the token twice", &document["token"].to_string(), &document["access_token"].to_string());
-            same(wrong, "the time of issue", &document["issued_at"].to_string(), "null");
-            same(wrong, "the cache", answer.header("cache-control"), "no-store");
-        }
-        V::Served if answer.status == 200 => {
-            if let Some(bytes) = &asked.bytes
-                && answer.body != bytes
-            {
-                wrong.push("other bytes than were pushed".to_owned());
-            }
-            if cell.kind == OperationKind::Catalog {
-                let own = format!("{}/", catalog_account(cell));
-                for name in answer.json()["repositories"].as_array().into_iter().flatten() {
-                    if !name.as_str().unwrap_or_default().starts_with(&own) {
-                        wrong.push(format!("the catalog shows {name}"));
-                    }
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// What the message must say.
-fn message(cell: &Cell<'_>, asked: &Asked) -> String {
-    use Verdict as V;
-    let visitor = cell.visitor;
-    let at_token = cell.kind.access() == Access::Token;
-    let known = visitor.truth.filter(|_| at_token || visitor.principal == Principal::DeadBasic);
-    match cell.verdict {
-        V::Wrong if asked.grantless => "grant_type is password or refresh_token".to_owned(),
-        V::Wrong => known.unwrap_or("user name or password is wrong, expired or revoked").to_owned(),
-        V::Login => known.unwrap_or("authentication required").to_owned(),
-        V::Invalid => "the token is invalid, expired or revoked".to_owned(),
-        V::Scope => "the token lacks ".to_owned(),
-        V::Reach => format!("; {} is outside it", cell.repository()),
-        V::Kind => "this is a pull credential".to_owned(),
-        V::NoDelete => "this credential may not delete; mint one with --delete".to_owned(),
-        V::Address => "not allowed from this address".to_owned(),
-        V::Whole => "the catalog needs the whole account".to_owned(),
-        V::Frozen if visitor.read_only => "this registry is read-only".to_owned(),
-        V::Frozen => format!("account {} is read-only", visitor.account),
-        V::Served | V::Granted(_) => String::new(),
     }
 }

@@ -1,6 +1,8 @@
 //! Every test through HTTP, in one binary; its tree mirrors the URLs and the promises.
 
 #[cfg(test)]
+mod account_hosts;
+#[cfg(test)]
 mod api;
 #[cfg(test)]
 mod audit;
@@ -8,6 +10,8 @@ mod audit;
 mod bad_input;
 #[cfg(test)]
 mod clients;
+#[cfg(test)]
+mod collection;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]
@@ -22,6 +26,8 @@ mod distribution;
 mod docs;
 #[cfg(test)]
 mod durability;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod federation;
 #[cfg(test)]
@@ -44,6 +50,8 @@ mod operations;
 mod quota;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod replicas;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]

@@ -41,7 +41,7 @@ async fn usage_is_exact_when_nothing_happens_whatever_was_pushed_mounted_and_del
         let first = acme.caller(&key);
         let other = match store {
             Store::Local => None,
-            Store::Minio => Some(harness.replica(None).await),
+            Store::Minio | Store::Versitygw => Some(harness.replica(None).await),
         };
         let second = other
             .as_ref()

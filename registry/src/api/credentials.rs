@@ -1,7 +1,7 @@
 //! Credentials of an account: minted, listed, ended.
 
 use auth::{Host, Listing, MintRequest, SecretName};
-use config::Scheme;
+use config::{HostName, Scheme};
 use http::{StatusCode, header};
 
 use super::{
@@ -11,10 +11,12 @@ use super::{
 };
 use crate::{App, error::Failure, oci::Answered};
 
-/// The host in what is rendered: the canonical one, whichever name the caller used. A credential's holder is not its minter.
+/// The host in what is rendered: the account's own or the canonical one, whichever name the caller used. A credential's holder is
+/// not its minter.
 pub(super) fn host(app: &App) -> Result<Host, Failure> {
     let url = app.hosts.canonical();
     let host = Host::new(&url.host().to_string(), url.scheme() == Scheme::Http);
+    let host = host.map(|host| host.with_account_domain(app.hosts.account_domain().map(HostName::name)));
     host.ok_or_else(|| storage::Error::corrupt("the canonical host is none that clients can be told").into())
 }
 

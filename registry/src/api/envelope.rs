@@ -116,7 +116,7 @@ fn kept(error: &Error, host: &str) -> Answer {
             if unknown { answer.with(header::WWW_AUTHENTICATE, "Bearer") } else { answer }
         }
         Error::NotFound { .. } => Answer::new(S::NOT_FOUND, C::NotFound, error.to_string()),
-        Error::Taken { .. } => Answer::new(S::CONFLICT, C::NameTaken, error.to_string()),
+        Error::Taken { .. } | Error::HostTaken { .. } => Answer::new(S::CONFLICT, C::NameTaken, error.to_string()),
         Error::Invalid(invalid) => told(S::UNPROCESSABLE_ENTITY, C::Validation, invalid),
         Error::Changed { rev } => {
             Answer::new(S::PRECONDITION_FAILED, C::PreconditionFailed, error.to_string()).with(header::ETAG, etag(*rev))

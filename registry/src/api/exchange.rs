@@ -78,6 +78,9 @@ pub(crate) async fn post(
     }
     let scopes: Vec<String> = form.all("scope").map(str::to_owned).collect();
 
+    // On an account's host every other account is as unknown as one that does not exist.
+    let other = host.account.as_ref().is_some_and(|only| only.as_str() != account);
+    let account = if other { "" } else { account };
     let asked = match app.auth.ask_exchange(account, trust, token, host.client).await {
         Ok(asked) => asked,
         Err(refusal) => return refused(refusal),

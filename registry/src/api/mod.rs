@@ -446,7 +446,8 @@ pub(crate) async fn call(
     }
     if let Some(right) = found.operation.right() {
         // Before the body: what is refused is refused the same whatever was sent.
-        if let Err(refusal) = app.auth.admit(&actor, right, account.as_ref()) {
+        let admitted = app.auth.admit(&actor, right, account.as_ref());
+        if let Err(refusal) = admitted.and_then(|_| host.whence().admit(account.as_ref())) {
             app.auth.note_refused(&actor, found.operation.label(), &refusal);
             return Err(Problem::refused(refusal).into());
         }

@@ -65,6 +65,9 @@ pub(super) struct Set {
     /// Network that its clients come from (repeatable; --ip-allow= alone lifts the restriction)
     #[arg(long, value_name = "CIDR")]
     ip_allow: Vec<String>,
+    /// Name of the account's own (repeatable; the first is in what is rendered; --host= alone takes all back)
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
     /// Longest life of a pull credential
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     max_ttl_pull: Option<u64>,
@@ -132,7 +135,7 @@ pub(super) async fn run(command: Account, clock: Arc<dyn Clock>) -> Result<(), F
             let accounts = all(async |page| store.auth.list_accounts(&Actor::Store, page).await).await?;
             on.output.print(&accounts, |accounts| {
                 let rows: Vec<_> = accounts.iter().map(row).collect();
-                table(["ACCOUNT", "STATE", "CREATED", "DISPLAY"], &rows)
+                table(["ACCOUNT", "STATE", "CREATED", "HOSTS", "DISPLAY"], &rows)
             })?;
         }
         Account::Set(command) => Box::pin(set(command, clock)).await?,
@@ -159,6 +162,7 @@ async fn set(command: Set, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Stale::Refuse => OnStale::Refuse,
             Stale::Serve => OnStale::Serve,
         }),
+        hosts: given(command.host),
         policy: PolicyChange {
             max_ttl_pull: command.max_ttl_pull.map(Some),
             max_ttl_push: command.max_ttl_push.map(Some),
@@ -172,7 +176,7 @@ async fn set(command: Set, clock: Arc<dyn Clock>) -> Result<(), Failure> {
         store.auth.set_public(&Actor::Store, &command.name, &public, None).await?;
     }
     let document = store.auth.change_account(&Actor::Store, &command.name, &change, None).await?;
-    command.on.output.print(&document, |d| table(["ACCOUNT", "STATE", "CREATED", "DISPLAY"], &[row(d)]))?;
+    command.on.output.print(&document, |d| table(["ACCOUNT", "STATE", "CREATED", "HOSTS", "DISPLAY"], &[row(d)]))?;
     Ok(())
 }
 
@@ -181,12 +185,18 @@ fn given(values: Vec<String>) -> Option<Vec<String>> {
     (!values.is_empty()).then(|| values.into_iter().filter(|value| !value.is_empty()).collect())
 }
 
-fn row(document: &AccountDocument) -> [String; 4] {
+fn row(document: &AccountDocument) -> [String; 5] {
     let state = match document.state {
         AccountState::Active => "active",
         AccountState::ReadOnly => "read-only",
         AccountState::Suspended => "suspended",
         AccountState::Deleted => "deleted",
     };
-    [document.name.to_string(), state.to_owned(), shown(document.created_at), document.display.clone()]
+    [
+        document.name.to_string(),
+        state.to_owned(),
+        shown(document.created_at),
+        document.hosts.join(","),
+        document.display.clone(),
+    ]
 }

@@ -98,6 +98,7 @@ impl Declare {
             state: None,
             public: None,
             on_stale: None,
+            hosts: None,
             ip_allow: None,
             max_ttl_pull: None,
             max_ttl_push: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use auth::{Actor, Declared, MintRequest, NewAccount, NewKey, SecretName, Shown};
 use clap::Args;
 use config::{Config, LogFormat, Origin, SelfSigned, Store};
-use storage::{AccountName, Clock};
+use storage::{AccountName, Clock, Lives};
 
 use super::{
     Failure, output,
@@ -40,7 +40,7 @@ fn account(config: &Config) -> Result<Option<AccountName>, Failure> {
     name.map_err(|error| Failure::Usage(format!("account: {error}")))
 }
 
-pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Failure> {
+pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>, lives: Lives) -> Result<(), Failure> {
     let config = configuration(&command.settings)?;
     let first_account = account(&config)?;
     let traces =
@@ -48,7 +48,7 @@ pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Fai
     telemetry::init(&config.log, traces.as_ref()).map_err(|error| Failure::Usage(error.to_string()))?;
     // Watched before anything is announced: whoever reads "serving" may stop the server at once.
     let (mut signals, mut hangups) = (shutdown::Signals::watch()?, shutdown::Hangups::watch()?);
-    let running = crate::start(config.clone(), clock).await?;
+    let running = crate::start(config.clone(), clock, lives).await?;
     announce(&config, &running);
     if let Some(name) = first_account {
         Box::pin(welcome(&config, &running, &name)).await?;
@@ -153,17 +153,21 @@ async fn welcome(config: &Config, running: &Running, name: &AccountName) -> Resu
     let key = auth.create_key(&Actor::Store, name, &NewKey::default()).await?;
     let push = MintRequest { kind: "push".to_owned(), ..MintRequest::default() };
     let minted = auth.mint(&Actor::Store, name, &push).await?;
-    let canonical = running.app.hosts.canonical();
-    let login = minted.document(&rendered_host(canonical)?, &SecretName::default()).docker_login;
-    let (host, key) = (canonical.host(), key.key.as_ref().map(Shown::reveal).unwrap_or_default());
+    let hosts = &running.app.hosts;
+    let rendered = rendered_host(hosts.canonical(), hosts.account_domain())?;
+    let document = minted.document(&rendered, &SecretName::default());
+    let (host, login) = (document.host, document.docker_login);
+    let (login, key) = (
+        login.as_ref().map(Shown::reveal).unwrap_or_default(),
+        key.key.as_ref().map(Shown::reveal).unwrap_or_default(),
+    );
     output::say(&format!(
         "account {name} was made. Log in and push:\n\n\
-         {}\n\
+         {login}\n\
          docker pull hello-world\n\
          docker tag hello-world {host}/{name}/hello\n\
          docker push {host}/{name}/hello\n\n\
-         keep this access key, it makes the next logins:\n{key}",
-        login.as_ref().map(Shown::reveal).unwrap_or_default()
+         keep this access key, it makes the next logins:\n{key}"
     ));
     Ok(())
 }

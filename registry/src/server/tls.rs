@@ -99,13 +99,19 @@ struct Chosen {
 
 impl ResolvesServerCert for Table {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let chosen = self.0.read();
-        let by_name = hello.server_name().and_then(|name| {
+        self.0.read().of(hello.server_name()).cloned()
+    }
+}
+
+impl Chosen {
+    /// A name's own certificate, else the wildcard that stands for its first label, else the one for whoever asks for neither.
+    fn of(&self, name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
+        let by_name = name.and_then(|name| {
             let name = name.to_ascii_lowercase();
             let wildcard = || name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-            chosen.by_name.get(&name).or_else(|| chosen.by_name.get(&wildcard()?))
+            self.by_name.get(&name).or_else(|| self.by_name.get(&wildcard()?))
         });
-        by_name.or(chosen.fallback.as_ref()).cloned()
+        by_name.or(self.fallback.as_ref())
     }
 }
 
@@ -207,7 +213,12 @@ fn choose(tls: &Tls, provider: &CryptoProvider) -> Result<Chosen, Error> {
         }
     }
     if let Some(files) = &tls.pair {
-        chosen.fallback = Some(Arc::new(pair(files, provider)?));
+        let key = Arc::new(pair(files, provider)?);
+        // A name that it has and no other certificate is its own even where the folder has a wildcard for it.
+        for name in names(&key) {
+            chosen.by_name.entry(name).or_insert_with(|| Arc::clone(&key));
+        }
+        chosen.fallback = Some(key);
     }
     Ok(chosen)
 }

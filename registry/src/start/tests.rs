@@ -14,7 +14,7 @@ fn configured(folder: &tempfile::TempDir) -> Config {
 }
 
 async fn started(config: Config) -> Result<Running, StartError> {
-    start(config, Arc::new(SystemClock::new())).await
+    start(config, Arc::new(SystemClock::new()), Lives::default()).await
 }
 
 /// The answer to a GET, whole.
@@ -87,12 +87,15 @@ async fn a_folder_that_cannot_be_made_is_one_line_with_the_way_out() {
 #[tokio::test]
 async fn a_command_on_the_store_learns_where_its_server_is_until_it_stops() {
     let folder = tempfile::tempdir().unwrap();
-    let config = configured(&folder);
+    let mut config = configured(&folder);
+    config.server.account_domain = Some("registry.example".parse().unwrap());
     let running = started(config.clone()).await.unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let beside = open::store(&config.store, false, Arc::clone(&clock)).await.unwrap();
-    let said = async || replica::last_canonical(&*beside.records, clock.now()).await.unwrap();
-    assert_eq!(said().await.unwrap().to_string(), format!("http://{}", running.address));
+    let said = async || replica::last_names(&*beside.records, clock.now()).await.unwrap();
+    let (url, domain) = said().await.unwrap();
+    assert_eq!(url.to_string(), format!("http://{}", running.address));
+    assert_eq!(domain, config.server.account_domain);
     assert_eq!(running.shutdown().await, Drained::Clean);
     assert_eq!(said().await, None);
 }

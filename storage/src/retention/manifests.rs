@@ -2,9 +2,6 @@
 
 use std::{collections::HashSet, hash::BuildHasher};
 
-use chrono::{NaiveDate, TimeDelta};
-use serde::Deserialize;
-
 use super::{
     pass::{Gone, Pass, What},
     pulls,
@@ -16,6 +13,7 @@ use crate::{
     manifest::{self, Kind, ManifestReference, Retired},
     record, tag,
 };
+use chrono::{NaiveDate, TimeDelta};
 
 /// Younger manifests, in the store's own time, are not marked: what will name them may be on its way.
 const YOUNG: TimeDelta = TimeDelta::days(1);
@@ -28,12 +26,6 @@ const CHILDREN: usize = 1 << 20;
 /// Marked manifests that one pass looks at again.
 const MARKED: usize = 4096;
 const PAGE: usize = 500;
-
-/// What a manifest in flight names.
-#[derive(Debug, Deserialize)]
-struct Pending {
-    refs: Vec<ManifestReference>,
-}
 
 /// What is named by an index, or by a manifest in flight, as hashes with a seed of this pass: two that fall together keep one too
 /// many.
@@ -84,7 +76,7 @@ impl<'a> Sweep<'a> {
             let entries = store.records().page(&pendings, after.as_deref(), PAGE).await?;
             for entry in entries.iter().filter(|entry| began - entry.modified < IN_FLIGHT) {
                 let Some(found) = store.records().get_plain(&pendings.plain(&entry.name)).await? else { continue };
-                let pending: Pending = serde_json::from_slice(&found.body)
+                let pending: manifest::Pending<'_> = serde_json::from_slice(&found.body)
                     .map_err(|error| Error::corrupt(format!("pending {}: {error}", entry.name)))?;
                 if !sweep.named.add(&pending.refs) {
                     return Ok(None);

@@ -64,7 +64,11 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 42] = [
             must("display", Shape::Text, "A name for people"),
             must("state", STATES, "What it is allowed now"),
             must("created_at", Shape::Time, "When this generation was made"),
-            must("hosts", Shape::Texts, "Approved hosts of its own"),
+            must(
+                "hosts",
+                Shape::Texts,
+                "Names of its own that the operator approved; the first is in what is rendered",
+            ),
             must("on_stale", ON_STALE, "What becomes of pulls while the store cannot be read"),
             must("policy", Shape::Document("Policy"), "What its credentials are held to"),
             must(
@@ -96,6 +100,7 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 42] = [
             may("display", Shape::Text, "A name for people"),
             may("state", STATES, "What it is allowed; the operator's"),
             may("on_stale", ON_STALE, "What becomes of pulls while the store cannot be read"),
+            may("hosts", Shape::Texts, "Names of its own, in the place of those that it has; the operator's"),
             may("policy", Shape::Document("PolicyChange"), "An owner only lowers it"),
             may(
                 "quota_bytes",

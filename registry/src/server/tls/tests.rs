@@ -71,6 +71,49 @@ async fn the_certificate_is_chosen_by_the_name_that_is_asked_for() {
     assert_eq!(shake(&certificates, "Acme.other.test", &[]).await.0, der(OTHER_CERTIFICATE));
 }
 
+/// A certificate for these names, signed by itself, and its key.
+fn made_for(names: &[&str]) -> (Vec<u8>, Vec<u8>) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    (certificate.pem().into_bytes(), key.serialize_pem().into_bytes())
+}
+
+/// What is shown to who asks for a name; whether the name is in it is the client's affair.
+fn shown(certificates: &Certificates, name: &str) -> Vec<u8> {
+    let chosen = certificates.table.0.read();
+    chosen.of(Some(name)).unwrap().end_entity_cert().unwrap().to_vec()
+}
+
+#[test]
+fn a_name_s_own_certificate_comes_before_a_wildcard_and_a_wildcard_is_for_one_label() {
+    let folder = tempfile::tempdir().unwrap();
+    let (wildcard, of_wildcard) = made_for(&["*.registry.example"]);
+    let (acme, of_acme) = made_for(&["acme.registry.example", "registry.acme.com"]);
+    let (pair, of_pair) = made_for(&["registry.example", "api.registry.example"]);
+    for (name, content) in [("a.crt", &acme), ("a.key", &of_acme), ("z.crt", &wildcard), ("z.key", &of_wildcard)] {
+        put(&folder, name, content);
+    }
+    let other = tempfile::tempdir().unwrap();
+    let files = TlsFiles { certificate: put(&other, "own.pem", &pair), key: put(&other, "own.key", &of_pair) };
+    let tls = Tls { pair: Some(files), folder: Some(folder.path().to_owned()) };
+    let certificates = Certificates::load(tls).unwrap();
+    for (name, pem) in [
+        ("beta.registry.example", &wildcard),
+        ("nobody.Registry.example", &wildcard),
+        ("acme.registry.example", &acme),
+        ("registry.acme.com", &acme),
+        ("registry.example", &pair),
+        // The pair has it by name, though the folder's wildcard would do.
+        ("api.registry.example", &pair),
+        // No certificate has these; who asks is shown the pair and finds that out.
+        ("a.b.registry.example", &pair),
+        ("other.example", &pair),
+    ] {
+        assert_eq!(shown(&certificates, name), der(pem), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_renewed_certificate_is_served_and_a_broken_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
