@@ -50,6 +50,10 @@ pub enum Right {
     ChangeRepositories,
     /// To delete repositories and tags, within the key's patterns and if it has `delete`.
     DeleteContent,
+    /// To read the rules by which things go, and to try some.
+    ReadRetention,
+    /// To say by which rules things go.
+    SetRetention,
     /// To read how much an account keeps.
     ReadUsage,
     /// To read how much every account keeps.
@@ -78,7 +82,7 @@ enum Effect {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::ListAccounts,
         Self::KeepAccounts,
         Self::ReadAccount,
@@ -97,6 +101,8 @@ impl Right {
         Self::ReadRepositories,
         Self::ChangeRepositories,
         Self::DeleteContent,
+        Self::ReadRetention,
+        Self::SetRetention,
         Self::ReadUsage,
         Self::ReadAllUsage,
         Self::ReadAudit,
@@ -116,12 +122,16 @@ impl Right {
             | Self::EndKeys
             | Self::MakeTrusts
             | Self::EndTrusts
-            | Self::ChangeRepositories => &[Owner],
+            | Self::ChangeRepositories
+            | Self::SetRetention => &[Owner],
             Self::ReadKeys | Self::ReadTrusts | Self::ReadAudit => &[Owner, Viewer],
             Self::DeleteContent => &[Owner, Publisher],
-            Self::ReadAccount | Self::ReadPublic | Self::ReadCredentials | Self::ReadRepositories | Self::ReadUsage => {
-                &[Owner, Publisher, Viewer]
-            }
+            Self::ReadAccount
+            | Self::ReadPublic
+            | Self::ReadCredentials
+            | Self::ReadRepositories
+            | Self::ReadRetention
+            | Self::ReadUsage => &[Owner, Publisher, Viewer],
             Self::Mint | Self::EndCredentials => &[Owner, Publisher, Installer],
             Self::OpenSession | Self::OwnSession => &[Owner, Publisher, Installer, Viewer],
         }
@@ -151,6 +161,8 @@ impl Right {
             | Self::ReadRepositories
             | Self::ChangeRepositories
             | Self::DeleteContent
+            | Self::ReadRetention
+            | Self::SetRetention
             | Self::ReadAudit
             | Self::OpenSession
             | Self::OwnSession => false,
@@ -166,6 +178,7 @@ impl Right {
             | Self::ReadCredentials
             | Self::ReadTrusts
             | Self::ReadRepositories
+            | Self::ReadRetention
             | Self::ReadUsage
             | Self::ReadAllUsage
             | Self::ReadAudit
@@ -178,6 +191,7 @@ impl Right {
             | Self::MakeKeys
             | Self::MakeTrusts
             | Self::ChangeRepositories
+            | Self::SetRetention
             | Self::DeleteContent => Effect::Writes,
         }
     }
@@ -227,7 +241,8 @@ impl Auth {
         if right == Right::DeleteContent && key.role != Role::Owner && !key.actions.contains(Actions::DELETE) {
             return Err(Refusal::Denied(Reason::MayNotDelete));
         }
-        if matches!(right, Right::ReadUsage | Right::ReadAudit) && !key.covers_all() {
+        let whole = matches!(right, Right::ReadUsage | Right::ReadAudit | Right::ReadRetention | Right::SetRetention);
+        if whole && !key.covers_all() {
             return Err(Refusal::Denied(Reason::WholeAccount { reach: key.patterns.to_vec() }));
         }
         if key.retired && matches!(right.effect(), Effect::Mints | Effect::Writes) {

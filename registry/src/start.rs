@@ -83,6 +83,9 @@ impl Running {
         let deadline = self.app.limits.now().drain_timeout;
         let drained = self.app.tasks.drain(deadline).await;
         // The last requests were counted and audited too.
+        if let Err(error) = storage::retention::flush_pulls(&self.app.store).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last pulls were not noted");
+        }
         if let Err(error) = storage::usage::flush(&self.app.store).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last counts of usage were not written");
         }
@@ -245,6 +248,7 @@ async fn serve(
     if !read_only {
         background::start(&tasks, &app.auth, &app.store, &app.clock, &app.metrics);
         background::count(&tasks, &app.store);
+        background::retain(&tasks, &app.store, &app.clock);
     }
     listener.serve(Arc::clone(&app), acceptor, Arc::clone(&app.limits), &tasks, metrics);
     Ok(Running { address, operations_address, app, started: config, certificates, opened })

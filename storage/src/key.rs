@@ -20,11 +20,12 @@
 //! | `t/<G>/r/<R!>/y/<M>/<tag>` | plain | mark: the tag may point at M |
 //! | `t/<G>/r/<R!>/f/<S>/<th>-<M>` | plain | referrer descriptor; `f/<S>/!fallback` marks a fallback tag |
 //! | `t/<G>/r/<R!>/p/<M>/<by>` | plain | mark: pinned by a published version |
-//! | `t/<G>/r/<R!>/l/<M>`, `l/!<tag>` | plain | day of the last pull |
+//! | `t/<G>/r/<R!>/l/<M>`, `l/!<tag>` | plain | day of the last pull; `l/.stamp` the store's time when a pass of retention began |
 //! | `t/<G>/r/<R!>/b/<D>` | record | member: R contains D, its bytes are X |
 //! | `t/<G>/r/<R!>/g` | record | collection cursor |
 //! | `t/<G>/b/<D>` | record | dedupe hint, never authoritative |
 //! | `t/<G>/s/<X>/<R!>` | plain | share: R may use X besides its origin |
+//! | `t/<G>/retention` | record | which tags and manifests of the account go by themselves |
 //! | `t/<G>/q/<counter>` | record | what one process has added and removed; `q/!base` the last recount |
 //! | `t/<G>/u/<id>` | record | upload session; `u/<id>.tail.<rev>.<k>` (plain) its unwritten bytes |
 //! | `z/<hour>/<G>/<R!>` | plain | R had garbage-making work in this hour |
@@ -309,6 +310,8 @@ keys! {
     PlainKey last_pull(r: &Repository, m: &Digest) = "{}/l/{}", repository(r), m.dashed();
     /// Day of the last pull of a tag.
     PlainKey last_pull_tag(r: &Repository, tag: &Tag) = "{}/l/!{tag}", repository(r);
+    /// The store's time when a pass of retention began.
+    PlainKey retention_stamp(r: &Repository) = "{}/l/.stamp", repository(r);
     /// Where the collection of a repository stands; advice only.
     RecordKey cursor(r: &Repository) = "{}/g", repository(r);
     /// Membership of a blob.
@@ -321,6 +324,8 @@ keys! {
     PlainKey share(x: &DataId, r: &Repository) = "t/{}/s/{}/{}", x.generation(), x.id(), bang(r.name().path());
     /// The shares of X.
     Prefix shares(x: &DataId) = "t/{}/s/{}/", x.generation(), x.id();
+    /// What goes by itself in an account.
+    RecordKey retention(account: &Account) = "t/{}/retention", account.generation();
     /// A usage counter; `!base` for what they count from.
     RecordKey usage(account: &Account, counter: &str) = "t/{}/q/{counter}", account.generation();
     /// All usage counters of an account.

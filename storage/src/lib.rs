@@ -28,6 +28,7 @@ mod name;
 pub mod record;
 pub mod referrer;
 pub mod repository;
+pub mod retention;
 mod store;
 pub mod stream;
 pub mod sweep;

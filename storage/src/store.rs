@@ -18,6 +18,7 @@ use crate::{
     backend::{Bytes, Claim, Records},
     key,
     repository::Kind,
+    retention::Pulls,
     stream::Pool,
     usage::Counters,
 };
@@ -64,6 +65,8 @@ struct Inner {
     news: Mutex<HashMap<Repository, (Kind, Duration)>>,
     /// What this process has added to accounts and taken from them.
     usage: Counters,
+    /// What it has to write of pulls, and knows of rules.
+    retention: Pulls,
     /// Rung when this process has left work in a queue.
     bell: Notify,
     woken: AtomicBool,
@@ -99,6 +102,7 @@ impl Store {
             known: Mutex::default(),
             news: Mutex::default(),
             usage: Counters::default(),
+            retention: Pulls::default(),
             bell: Notify::new(),
             woken: AtomicBool::new(false),
         }))
@@ -117,6 +121,11 @@ impl Store {
     /// The counters of what accounts use.
     pub fn usage(&self) -> &Counters {
         &self.0.usage
+    }
+
+    /// What this process has to write of pulls, and knows of the rules of retention.
+    pub fn retention(&self) -> &Pulls {
+        &self.0.retention
     }
 
     /// Wall-clock time.

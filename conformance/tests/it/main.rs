@@ -53,6 +53,8 @@ mod reload;
 #[cfg(test)]
 mod replicas;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod revocation;
 #[cfg(test)]
 mod seal;

@@ -14,6 +14,7 @@ mod openapi;
 mod page;
 mod public;
 mod repositories;
+mod retention;
 mod sessions;
 mod tags;
 mod trusts;
@@ -97,6 +98,12 @@ pub enum ApiOperation {
     TagList,
     /// Deletes a tag; its manifest stays.
     TagDelete,
+    /// The rules by which tags and manifests go.
+    RetentionGet,
+    /// Replaces these rules.
+    RetentionSet,
+    /// What would go from a repository now, by these rules or by others.
+    RetentionTest,
     /// How much an account keeps.
     UsageGet,
     /// How much every account keeps.
@@ -115,7 +122,7 @@ pub enum ApiOperation {
 
 impl ApiOperation {
     /// Every operation; the isolation matrix has a row for each.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::OpenApi,
         Self::AccountList,
         Self::AccountCreate,
@@ -142,6 +149,9 @@ impl ApiOperation {
         Self::RepositoryDelete,
         Self::TagList,
         Self::TagDelete,
+        Self::RetentionGet,
+        Self::RetentionSet,
+        Self::RetentionTest,
         Self::UsageGet,
         Self::UsageList,
         Self::AuditList,
@@ -166,6 +176,7 @@ impl ApiOperation {
             | Self::TrustGet
             | Self::RepositoryList
             | Self::TagList
+            | Self::RetentionGet
             | Self::UsageGet
             | Self::UsageList
             | Self::AuditList
@@ -179,10 +190,11 @@ impl ApiOperation {
             | Self::CredentialRevoke
             | Self::TrustCreate
             | Self::SessionOpen
-            | Self::SessionClose => Method::POST,
+            | Self::SessionClose
+            | Self::RetentionTest => Method::POST,
             Self::AccountChange | Self::RepositoryChange => Method::PATCH,
             Self::AccountDelete | Self::TrustDelete | Self::RepositoryDelete | Self::TagDelete => Method::DELETE,
-            Self::PublicSet => Method::PUT,
+            Self::PublicSet | Self::RetentionSet => Method::PUT,
         }
     }
 
@@ -206,6 +218,8 @@ impl ApiOperation {
                 "/api/v1/accounts/{account}/repositories"
             }
             Self::TagList | Self::TagDelete => "/api/v1/accounts/{account}/repository-tags",
+            Self::RetentionGet | Self::RetentionSet => "/api/v1/accounts/{account}/retention",
+            Self::RetentionTest => "/api/v1/accounts/{account}/retention/test",
             Self::UsageGet => "/api/v1/accounts/{account}/usage",
             Self::UsageList => "/api/v1/usage",
             Self::AuditList => "/api/v1/accounts/{account}/audit",
@@ -237,6 +251,8 @@ impl ApiOperation {
             Self::RepositoryList | Self::TagList => Some(Right::ReadRepositories),
             Self::RepositoryChange => Some(Right::ChangeRepositories),
             Self::RepositoryDelete | Self::TagDelete => Some(Right::DeleteContent),
+            Self::RetentionGet | Self::RetentionTest => Some(Right::ReadRetention),
+            Self::RetentionSet => Some(Right::SetRetention),
             Self::UsageGet => Some(Right::ReadUsage),
             Self::UsageList => Some(Right::ReadAllUsage),
             Self::AuditList => Some(Right::ReadAudit),
@@ -260,12 +276,17 @@ impl ApiOperation {
                 | Right::ReadCredentials
                 | Right::ReadTrusts
                 | Right::ReadRepositories
+                | Right::ReadRetention
                 | Right::ReadUsage
                 | Right::ReadAudit,
             ) => Access::AccountRead,
-            Some(Right::ChangeAccount | Right::SetPublic | Right::ChangeRepositories | Right::DeleteContent) => {
-                Access::AccountWrite
-            }
+            Some(
+                Right::ChangeAccount
+                | Right::SetPublic
+                | Right::ChangeRepositories
+                | Right::DeleteContent
+                | Right::SetRetention,
+            ) => Access::AccountWrite,
             Some(Right::MakeKeys | Right::EndKeys | Right::MakeTrusts | Right::EndTrusts) => Access::KeyAdmin,
             Some(Right::Mint | Right::EndCredentials) => Access::Mint,
             Some(Right::OpenSession | Right::OwnSession) => Access::Session,
@@ -301,6 +322,9 @@ impl ApiOperation {
             Self::RepositoryDelete => "repository_delete",
             Self::TagList => "tag_list",
             Self::TagDelete => "tag_delete",
+            Self::RetentionGet => "retention_get",
+            Self::RetentionSet => "retention_set",
+            Self::RetentionTest => "retention_test",
             Self::UsageGet => "usage_get",
             Self::UsageList => "usage_list",
             Self::AuditList => "audit_list",
@@ -503,6 +527,9 @@ async fn dispatch(operation: ApiOperation, call: Call) -> Answered {
         ApiOperation::RepositoryDelete => repositories::delete(call).await,
         ApiOperation::TagList => tags::list(call).await,
         ApiOperation::TagDelete => tags::delete(call).await,
+        ApiOperation::RetentionGet => retention::get(call).await,
+        ApiOperation::RetentionSet => retention::set(call).await,
+        ApiOperation::RetentionTest => retention::test(call).await,
         ApiOperation::UsageGet => usage::get(call).await,
         ApiOperation::UsageList => usage::list(call).await,
         ApiOperation::AuditList => audit::list(call).await,

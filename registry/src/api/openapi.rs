@@ -73,6 +73,12 @@ fn facts(operation: ApiOperation) -> Facts {
         status: StatusCode::CREATED,
         ..plain(summary, answer)
     };
+    let replaced = |summary, request, answer| Facts {
+        request: Some(request),
+        tagged: true,
+        conditional: true,
+        ..plain(summary, answer)
+    };
     let list = |summary, answer, filters| Facts { list: Some(filters), ..plain(summary, answer) };
     match operation {
         ApiOperation::OpenApi => Facts { answer: None, ..plain("This document", "") },
@@ -89,12 +95,7 @@ fn facts(operation: ApiOperation) -> Facts {
             Facts { conditional: true, ..plain("Delete an account and all that is in it", "Ended") }
         }
         ApiOperation::PublicGet => Facts { tagged: true, ..plain("What anybody may pull", "Public") },
-        ApiOperation::PublicSet => Facts {
-            request: Some("Public"),
-            tagged: true,
-            conditional: true,
-            ..plain("Say what anybody may pull", "Public")
-        },
+        ApiOperation::PublicSet => replaced("Say what anybody may pull", "Public", "Public"),
         ApiOperation::KeyList => list("The access keys, without their secrets", "AccessKeys", Filters::Expiring),
         ApiOperation::KeyCreate => made("Make an access key; only this answer shows its secret", "NewKey", "AccessKey"),
         ApiOperation::KeyGet => plain("One access key", "AccessKey"),
@@ -140,6 +141,12 @@ fn facts(operation: ApiOperation) -> Facts {
             conditional: true,
             answer: None,
             ..plain("Delete a tag; its manifest stays", "")
+        },
+        ApiOperation::RetentionGet => Facts { tagged: true, ..plain("The rules by which things go", "Retention") },
+        ApiOperation::RetentionSet => replaced("Replace these rules", "NewRetention", "Retention"),
+        ApiOperation::RetentionTest => Facts {
+            request: Some("NewRetentionTest"),
+            ..plain("What would go from a repository now, and why", "RetentionTested")
         },
         ApiOperation::UsageGet => list("How much the account keeps, counted now", "Usage", Filters::Slices),
         ApiOperation::UsageList => list("How much every account keeps, counted now", "Usages", Filters::Slices),

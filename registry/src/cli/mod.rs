@@ -23,6 +23,7 @@ mod output;
 mod private_file;
 mod reload;
 mod repository;
+mod retention;
 mod secret_refresher;
 mod serve;
 mod server;
@@ -80,6 +81,9 @@ enum Command {
     /// List and delete tags, through a server
     #[command(subcommand)]
     Tag(tag::Tag),
+    /// Show, set and test the rules by which tags and manifests go, through a server
+    #[command(subcommand)]
+    Retention(retention::Retention),
     /// Count what an account keeps, or every account, through a server
     Usage(usage::Usage),
     /// Follow, export and verify what was done, through a server or on the store
@@ -221,6 +225,7 @@ fn run(command: Command, clock: Arc<dyn Clock>, lives: Lives) -> Result<(), Fail
             Command::Trust(command) => Box::pin(trust::run(command, clock)).await,
             Command::Repository(command) => Box::pin(repository::run(command)).await,
             Command::Tag(command) => Box::pin(tag::run(command)).await,
+            Command::Retention(command) => Box::pin(retention::run(command)).await,
             Command::Usage(command) => Box::pin(usage::run(command)).await,
             Command::Audit(command) => Box::pin(audit::run(command, clock)).await,
             Command::Gc(command) => Box::pin(gc::run(command, clock, lives)).await,

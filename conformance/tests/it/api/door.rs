@@ -99,6 +99,8 @@ async fn a_role_is_refused_before_its_document_is_read() {
             "trust_get",
             "repository_list",
             "tag_list",
+            "retention_get",
+            "retention_test",
             "usage_get",
             "audit_list",
             "session_open",

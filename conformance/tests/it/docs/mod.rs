@@ -12,6 +12,7 @@ mod quick_start;
 mod quotas;
 mod readme;
 mod renewal;
+mod retention;
 mod security;
 mod workload_identity;
 

@@ -155,9 +155,15 @@ const fn need(operation: ApiOperation) -> Need {
         O::AccountCreate | O::AccountDelete => Need::OperatorWrites,
         O::AccountGet => Need::ReadAccount,
         O::AccountChange => Need::ChangeAccount,
-        O::PublicGet | O::CredentialList | O::CredentialGet | O::RepositoryList | O::TagList => Need::Read,
+        O::PublicGet
+        | O::CredentialList
+        | O::CredentialGet
+        | O::RepositoryList
+        | O::TagList
+        | O::RetentionGet
+        | O::RetentionTest => Need::Read,
         O::KeyList | O::KeyGet | O::TrustList | O::TrustGet | O::AuditList => Need::ReadKeys,
-        O::PublicSet | O::KeyCreate | O::TrustCreate | O::RepositoryChange => Need::Write,
+        O::PublicSet | O::KeyCreate | O::TrustCreate | O::RepositoryChange | O::RetentionSet => Need::Write,
         O::KeyRetire | O::KeyRevoke | O::TrustDelete => Need::EndKey,
         O::CredentialMint => Need::Mint,
         O::CredentialRevoke => Need::EndCredential,
@@ -281,9 +287,12 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
         O::KeyCreate => request.body("{}"),
         O::TrustCreate => request.body(TRUST),
         O::CredentialMint => request.body(r#"{"kind":"pull"}"#),
+        O::RetentionSet => request.header("If-Match", "\"999999\"").body(r#"{"rules":[]}"#),
+        O::RetentionTest => request.body(format!(r#"{{"repository":"{name}"}}"#)),
         O::RepositoryChange => request.header("If-Match", "\"999999\"").body(r#"{"settings":{"immutable_tags":[]}}"#),
         O::RepositoryList
         | O::TagList
+        | O::RetentionGet
         | O::UsageGet
         | O::UsageList
         | O::AuditList
@@ -309,7 +318,10 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
 
 const fn of_a_repository(operation: ApiOperation) -> bool {
     use ApiOperation as O;
-    matches!(operation, O::RepositoryList | O::RepositoryChange | O::RepositoryDelete | O::TagList | O::TagDelete)
+    matches!(
+        operation,
+        O::RepositoryList | O::RepositoryChange | O::RepositoryDelete | O::TagList | O::TagDelete | O::RetentionTest
+    )
 }
 
 /// The status of what is done, where account and id exist as told.
@@ -326,8 +338,11 @@ fn done(operation: ApiOperation, account: bool, id: bool) -> u16 {
         | O::TrustDelete
         | O::RepositoryChange
         | O::RepositoryDelete
+        | O::RetentionSet
         | O::TagDelete => 412,
         O::RepositoryList
+        | O::RetentionGet
+        | O::RetentionTest
         | O::TagList
         | O::UsageGet
         | O::UsageList
@@ -498,7 +513,13 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
                 // Of what is done only that which is about content touches storage, and there the account's own keys.
                 let content = verdict == Verdict::Done
                     && (of_a_repository(operation)
-                        || matches!(operation, ApiOperation::UsageGet | ApiOperation::UsageList));
+                        || matches!(
+                            operation,
+                            ApiOperation::UsageGet
+                                | ApiOperation::UsageList
+                                | ApiOperation::RetentionGet
+                                | ApiOperation::RetentionSet
+                        ));
                 let generation = world.generation(account).await.unwrap_or_default();
                 let allowed = |touched: &String| {
                     content

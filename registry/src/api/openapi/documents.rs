@@ -61,10 +61,11 @@ const PARTIES: Shape = Shape::OneOf(&[
     "registry",
     "anonymous",
 ]);
+const IMMUTABLE: Shape = Shape::OneOf(&["keep", "may-remove"]);
 const CIDRS: &str = "Networks as CIDR texts; none: from anywhere";
 
 /// The documents by name.
-pub(super) const DOCUMENTS: [(&str, &[Field]); 35] = [
+pub(super) const DOCUMENTS: [(&str, &[Field]); 43] = [
     (
         "Account",
         &[
@@ -324,6 +325,58 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 35] = [
         ],
     ),
     ("Tags", &[must("items", Shape::Documents("Tag"), "In byte order"), NEXT]),
+    ("Retention", &[must("rules", Shape::Documents("RetentionRule"), "In no order: what one keeps is kept")]),
+    ("NewRetention", &[must("rules", Shape::Documents("NewRetentionRule"), "At most 64")]),
+    (
+        "RetentionRule",
+        &[
+            must("repositories", Shape::Text, "Paths in the account; * is one segment, ** at the end the rest"),
+            must("tags", Shape::Texts, "Patterns of tags; none: every tag"),
+            may("keep", Shape::Document("NewRetentionKeep"), "Which of these tags stay; absent: it is not about tags"),
+            may("untagged_days", Shape::Number, "After so many days unnamed a manifest goes; absent: it stays"),
+            must("immutable", IMMUTABLE, "What becomes of immutable tags"),
+        ],
+    ),
+    (
+        "NewRetentionRule",
+        &[
+            must("repositories", Shape::Text, "Paths in the account; * is one segment, ** at the end the rest"),
+            may("tags", Shape::Texts, "Patterns of tags; none: every tag"),
+            may("keep", Shape::Document("NewRetentionKeep"), "Which of these tags stay"),
+            may("untagged_days", Shape::NumberOrNull, "1 to 3650"),
+            may("immutable", IMMUTABLE, "What becomes of immutable tags; default: keep"),
+        ],
+    ),
+    (
+        "NewRetentionKeep",
+        &[
+            may("last", Shape::NumberOrNull, "So many, those pushed last; at most 1000"),
+            may("pushed_within_days", Shape::NumberOrNull, "Those pushed within so many days, 1 to 3650"),
+            may("pulled_within_days", Shape::NumberOrNull, "Those pulled within so many days; never pulled: pushed"),
+        ],
+    ),
+    (
+        "NewRetentionTest",
+        &[
+            must("repository", Shape::Text, "Its path in the account"),
+            may("rules", Shape::Documents("NewRetentionRule"), "Rules to try; absent: the account's"),
+        ],
+    ),
+    (
+        "RetentionTested",
+        &[
+            must("items", Shape::Documents("RetentionGone"), "What would go, at most 1000"),
+            must("more", Shape::Flag, "Whether there is more"),
+        ],
+    ),
+    (
+        "RetentionGone",
+        &[
+            may("tag", Shape::Text, "The tag; absent: the manifest itself"),
+            must("digest", Shape::Text, "The manifest"),
+            must("why", Shape::Text, "Why"),
+        ],
+    ),
     (
         "Usage",
         &[

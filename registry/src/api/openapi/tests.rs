@@ -10,10 +10,17 @@ use auth::{
 use chrono::DateTime;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use storage::{backend::memory::MemoryRecords, clock::ManualClock};
+use storage::{
+    backend::memory::MemoryRecords,
+    clock::ManualClock,
+    retention::{Keep, Rule},
+};
 
 use super::{
-    super::repositories::{RepositoryChange, SettingsChange},
+    super::{
+        repositories::{RepositoryChange, SettingsChange},
+        retention::{RetentionTest, RulesDocument},
+    },
     documents::Field,
     *,
 };
@@ -84,6 +91,10 @@ fn the_document_names_the_fields_that_requests_may_have() {
         ("MintRequest", accepted::<MintRequest>()),
         ("NewTrust", accepted::<NewTrust>()),
         ("NewTrustGrant", accepted::<NewGrant>()),
+        ("NewRetention", accepted::<RulesDocument>()),
+        ("NewRetentionTest", accepted::<RetentionTest>()),
+        ("NewRetentionRule", accepted::<Rule>()),
+        ("NewRetentionKeep", accepted::<Keep>()),
         ("RepositoryChange", accepted::<RepositoryChange>()),
         ("RepositorySettingsChange", accepted::<SettingsChange>()),
     ];
