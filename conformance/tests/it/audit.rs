@@ -208,6 +208,9 @@ async fn every_event_is_told_with_all_its_fields_and_holds_no_secret() {
     for state in ["suspended", "active"] {
         ask(&operator, patch("", json!({"state": state})), 200).await;
     }
+    for hosts in [json!(["registry.acme.example"]), json!([])] {
+        ask(&operator, patch("", json!({"hosts": hosts})), 200).await;
+    }
     let made: Value =
         serde_json::from_str(&harness.hythe(&["operator-key", "create", "--output", "json"]).await.stdout).unwrap();
     secrets.push(made["key"].as_str().unwrap().to_owned());
@@ -222,6 +225,8 @@ async fn every_event_is_told_with_all_its_fields_and_holds_no_secret() {
         "account.suspend",
         "account.resume",
         "account.delete",
+        "host.approve",
+        "host.withdraw",
         "operator_key.create",
         "operator_key.revoke",
         "signing_key.rotate",
