@@ -204,7 +204,7 @@ impl Collector {
                     Stop::End => {
                         let mut whole = std::mem::take(&mut self.reclaimable);
                         let now = store.now();
-                        let known = self.trashed.filter(|(at, _)| now < *at + store.lives().promise);
+                        let known = self.trashed.filter(|(at, _)| now < *at + store.lives().round);
                         let trashed = match known {
                             Some((_, trashed)) => trashed,
                             None => reclaimable::trashed(store).await?,
