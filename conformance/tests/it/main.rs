@@ -55,6 +55,8 @@ mod replicas;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]
+mod seal;
+#[cfg(test)]
 mod secret;
 #[cfg(test)]
 mod self_signed;
