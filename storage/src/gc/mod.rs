@@ -153,14 +153,14 @@ async fn left_to_a_mark(store: &Store, repository: &Repository, now: bool) -> Re
     Ok(outcome)
 }
 
-/// The slow round's visit: a pass if none was made within a promise's life, for work that no mark leads to; and what the repository
+/// The slow round's visit: a pass if none was made within a day, for work that no mark leads to; and what the repository
 /// could free.
 pub async fn visit(store: &Store, repository: &Repository) -> Result<(Outcome, Reclaimable), Error> {
     store.writable()?;
     let key = key::cursor(repository);
     if let Some(found) = record::read::<Cursor>(store.records(), &key).await?
         && let Some(known) = found.value.reclaimable
-        && found.value.ended_at.is_some_and(|at| store.now() < at + store.lives().promise)
+        && found.value.ended_at.is_some_and(|at| store.now() < at + store.lives().round)
     {
         return Ok((Outcome::TooSoon, known));
     }

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use futures::FutureExt;
 use storage::{
-    Opener,
+    Lives, Opener,
     generation::{GenerationRecord, GenerationState},
     key::{self, AuditBatch},
     record, sweep,
@@ -38,7 +38,7 @@ async fn sweep_all(world: &World) -> u64 {
 }
 
 async fn full() -> World {
-    let world = World::new().await;
+    let world = World::with(Lives::default(), true).await;
     let digest = world.push("app", b"layer").await;
     push_manifest(&world.store, &world.writable("app"), "v1", image(&[b"layer"])).await.unwrap();
     storage::mount(&world.store, &world.writable("web/api"), &world.readable("app"), &digest).await.unwrap().unwrap();

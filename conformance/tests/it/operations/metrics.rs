@@ -51,12 +51,13 @@ async fn page_of_a_busy_server() -> String {
 async fn every_documented_metric_is_there_and_no_other() {
     let page = page_of_a_busy_server().await;
     let series = series(&page);
-    // Counted only when something goes wrong, with TLS, or after minutes.
+    // Counted only when something goes wrong, with TLS, with a quota, or after minutes.
     let unseen = [
         "hythe_requests_incomplete_total",
         "hythe_store_errors_total",
         "hythe_tls_certificate_not_after_seconds",
         "hythe_reclaimable_bytes",
+        "hythe_quota_used_ratio",
     ];
     let mut seen = BTreeSet::new();
     for one in series.keys() {
