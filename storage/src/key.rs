@@ -7,6 +7,8 @@
 //! | --- | --- | --- |
 //! | `sys/format` | record | layout number, lowest release, state ([`crate::format`]) |
 //! | `sys/replicas/<id>` | record | a running server |
+//! | `sys/hold/<id>` | plain | a backup or a move is under way: no bytes are deleted |
+//! | `sys/copied` | record | whose copy this store is, until it is served ([`crate::copy`]) |
 //! | `sys/install`, `sys/keys`, `sys/authlog`, `sys/public`, `sys/op/<ID>`, `sys/host/<NAME>` | record | `auth`'s; storage never reads them |
 //! | `gen/<G>` | record | account name as a label, live or deleted |
 //! | `acct/<NAME>` | record | name to generation; `auth`'s |
@@ -211,6 +213,12 @@ keys! {
     RecordKey replica(id: &str) = "sys/replicas/{id}";
     /// All running servers.
     Prefix replicas() = "sys/replicas/";
+    /// A backup or a move is under way.
+    PlainKey hold(id: &str) = "sys/hold/{id}";
+    /// All of them.
+    Prefix holds() = "sys/hold/";
+    /// Whose copy this store is.
+    RecordKey copied() = "sys/copied";
     /// The installation's identity and MAC roots (`auth`).
     RecordKey install() = "sys/install";
     /// Signing keys (`auth`).
@@ -229,6 +237,12 @@ keys! {
     RecordKey probe() = "sys/probe/record";
     /// The plain-key half of the probe.
     PlainKey probe_plain(id: &str) = "sys/probe/{id}";
+    /// All account hosts.
+    Prefix hosts() = "sys/host/";
+    /// The keys, credentials and policies of every account: for copies alone.
+    Prefix authorities() = "auth/";
+    /// The audit of every account: for copies alone.
+    Prefix all_audits() = "audit/";
     /// The probe's own prefix.
     Prefix probes() = "sys/probe/";
 
@@ -272,6 +286,8 @@ keys! {
     Prefix repositories(account: &Account) = "t/{}/c/", account.generation();
     /// What was pushed to a repository last.
     PlainKey news(r: &Repository) = "t/{}/n/{}", r.account().generation(), bang(r.name().path());
+    /// What was pushed last to each repository of an account.
+    Prefix all_news(account: &Account) = "t/{}/n/", account.generation();
     /// A tag.
     RecordKey tag(r: &Repository, tag: &Tag) = "{}/t/{tag}", repository(r);
     /// The tags of a repository.
@@ -310,10 +326,14 @@ keys! {
     PlainKey last_pull_tag(r: &Repository, tag: &Tag) = "{}/l/!{tag}", repository(r);
     /// Membership of a blob.
     RecordKey member(r: &Repository, d: &Digest) = "{}/b/{}", repository(r), d.dashed();
+    /// Membership of a blob, by the repository's path: for whoever has no more of it.
+    RecordKey member_at(generation: &Generation, path: &str, d: &Digest) = "t/{generation}/r/{}/b/{}", bang(path), d.dashed();
     /// The blobs of a repository.
     Prefix members(r: &Repository) = "{}/b/", repository(r);
     /// Dedupe hint of an account.
     RecordKey hint(account: &Account, d: &Digest) = "t/{}/b/{}", account.generation(), d.dashed();
+    /// All dedupe hints of an account.
+    Prefix hints(account: &Account) = "t/{}/b/", account.generation();
     /// Share: the repository may use X besides its origin.
     PlainKey share(x: &DataId, r: &Repository) = "t/{}/s/{}/{}", x.generation(), x.id(), bang(r.name().path());
     /// The shares of X.
@@ -336,6 +356,8 @@ keys! {
     Prefix repository_deletions() = "w/delete/";
     /// Trash intent for X.
     PlainKey trash(at: Time, x: &DataId) = "x/{}/{}/{}", hour(at), x.generation(), x.id();
+    /// All trash intents, by hour.
+    Prefix trash_all() = "x/";
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 pub mod backend;
 pub mod blob;
 pub mod clock;
+pub mod copy;
 mod error;
 pub mod format;
 pub mod generation;
