@@ -197,6 +197,11 @@ fn hour(at: Time) -> String {
     at.format("%Y%m%d%H").to_string()
 }
 
+/// What goes on while a store is frozen to be moved: the audit, which is copied last, and servers that say that they are there.
+pub(crate) fn goes_on(key: &str) -> bool {
+    ["audit/", "sys/replicas/"].iter().any(|prefix| key.starts_with(prefix))
+}
+
 macro_rules! keys {
     ($($(#[$doc:meta])* $kind:ident $name:ident($($arg:ident: $type:ty),*) = $format:literal $(, $value:expr)*;)*) => {$(
         $(#[$doc])*

@@ -17,6 +17,7 @@ pub mod clock;
 pub mod copy;
 mod error;
 pub mod format;
+pub mod gate;
 pub mod generation;
 mod hash;
 pub mod key;

@@ -33,6 +33,8 @@ pub struct Settings {
     /// Take image manifests whose blobs the repository does not contain (distribution-spec: a registry MAY reject them, and this
     /// one does unless told otherwise). Absent children of an index are always taken.
     pub sparse_manifests: bool,
+    /// Closed while the store is being moved: then it is read-only too.
+    pub gate: Gate,
 }
 
 impl Default for Settings {
@@ -42,6 +44,7 @@ impl Default for Settings {
             session_life: chrono::Duration::days(5),
             read_only: false,
             sparse_manifests: false,
+            gate: Gate::default(),
         }
     }
 }
@@ -148,7 +151,7 @@ impl Store {
 
     /// Refuses when the store is read-only: the first line of everything that writes.
     pub(crate) fn writable(&self) -> Result<(), Error> {
-        if self.0.settings.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+        if self.0.settings.read_only || self.0.settings.gate.is_closed() { Err(Error::ReadOnly) } else { Ok(()) }
     }
 
     /// Runs what must not stop half way: it goes on when the client's connection, and with it the caller, is gone.

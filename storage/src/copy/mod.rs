@@ -62,6 +62,8 @@ pub struct Half {
 
 /// Blobs under way at once.
 const BLOBS: usize = 8;
+/// Ids fall into so many turns.
+const TURNS: usize = 64;
 /// Repositories under way at once.
 const REPOSITORIES: usize = 4;
 /// Records of one list under way at once.
@@ -144,6 +146,8 @@ pub struct Copier<'a> {
     stamp: Hold<'a>,
     counts: Counts,
     blobs: Semaphore,
+    /// Held by whoever copies bytes of an id that falls there.
+    turns: [tokio::sync::Mutex<()>; TURNS],
     copied: Mutex<HashSet<Box<str>>>,
     /// What the target has is the source's as it was then or later.
     floor: Mutex<Option<Time>>,
@@ -175,6 +179,7 @@ impl<'a> Copier<'a> {
             stamp: Hold::new(&*target.records, clock),
             counts: Counts::default(),
             blobs: Semaphore::new(BLOBS),
+            turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             copied: Mutex::default(),
             floor: Mutex::new(copied.floor),
             began: Mutex::default(),

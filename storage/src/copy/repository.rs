@@ -155,10 +155,21 @@ impl Copier<'_> {
                 Err(other) => return Err(other),
             };
             if let Some(x) = member.data(account) {
-                let known = had.as_ref().is_some_and(|had| had.x == member.x) || self.copied.lock().contains(x.id());
-                let permit = self.blobs.acquire().await.map_err(Error::unavailable)?;
-                let outcome = blob::copy(self.source, self.target, &x, digest, member.size, known).await?;
-                drop(permit);
+                let outcome = {
+                    // Two repositories that share bytes are not to copy them at the same time.
+                    let turn = x.id().bytes().map(usize::from).sum::<usize>() % self.turns.len();
+                    let _turn = match self.turns.get(turn) {
+                        Some(turn) => Some(turn.lock().await),
+                        None => None,
+                    };
+                    let _permit = self.blobs.acquire().await.map_err(Error::unavailable)?;
+                    let known = had.as_ref().is_some_and(|had| had.x == member.x) || self.copied.lock().contains(x.id());
+                    let outcome = blob::copy(self.source, self.target, &x, digest, member.size, known).await?;
+                    if matches!(outcome, blob::Outcome::Copied(_) | blob::Outcome::There) {
+                        self.remember(x.id());
+                    }
+                    outcome
+                };
                 match outcome {
                     blob::Outcome::There => {}
                     blob::Outcome::Copied(bytes) => {
@@ -179,7 +190,6 @@ impl Copier<'_> {
                         return Ok(Done::Nothing);
                     }
                 }
-                self.remember(x.id());
                 if member.origin != repository.name().path() {
                     records.put(&key::share(&x, repository), ".".into()).await?;
                 }
