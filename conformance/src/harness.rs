@@ -16,9 +16,9 @@ use tempfile::TempDir;
 
 use crate::{
     actor::{Caller, Credential},
+    bucket::{Bucket, Server},
     client::{Client, Request},
     clock::VARIABLE,
-    minio::Minio,
     tools::{Ended, Run},
     turns::Turns,
 };
@@ -34,15 +34,21 @@ pub enum Store {
     Local,
     /// A bucket of a MinIO of the harness's own.
     Minio,
+    /// A bucket of a versitygw of the harness's own.
+    Versitygw,
 }
 
 impl Store {
-    /// Both.
+    /// The two that most promises are tried on.
     pub const ALL: [Self; 2] = [Self::Local, Self::Minio];
 
-    /// What a test runs on that is about no store in particular: a folder, or with `HYTHE_TEST_STORE=minio` a bucket.
+    /// What a test runs on that is about no store in particular: a folder, or what `HYTHE_TEST_STORE` says.
     fn usual() -> Self {
-        if env::var_os("HYTHE_TEST_STORE").is_some_and(|store| store == "minio") { Self::Minio } else { Self::Local }
+        match env::var("HYTHE_TEST_STORE").as_deref() {
+            Ok("minio") => Self::Minio,
+            Ok("versitygw") => Self::Versitygw,
+            _ => Self::Local,
+        }
     }
 
     /// Whether such a test runs on two servers.
@@ -59,7 +65,7 @@ pub struct Harness {
     server: Option<Child>,
     /// A further server, that shares the requests with this one.
     second: Option<Box<Self>>,
-    minio: Option<Minio>,
+    bucket: Option<Bucket>,
     /// What a server needs in its environment for the bucket of another harness.
     shared: Option<Vec<(String, String)>>,
     client: Client,
@@ -77,17 +83,17 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// A server on a store of its own: a folder, or with `HYTHE_TEST_STORE=minio` a bucket, or with `HYTHE_TEST_STORE=replicas`
+    /// A server on a store of its own: a folder, with `HYTHE_TEST_STORE=minio` or `versitygw` a bucket, or with `replicas`
     /// two servers on one bucket.
     pub async fn start() -> Self {
-        if Store::replicas() { Self::in_turns().await } else { Self::on(Store::usual()).await }
+        if Store::replicas() { Self::in_turns(Store::Minio).await } else { Self::on(Store::usual()).await }
     }
 
     /// Two servers on one bucket, behind one address: each request goes to the other one.
-    pub async fn in_turns() -> Self {
+    pub async fn in_turns(store: Store) -> Self {
         let front = free_address();
         let args = ["--public-url".to_owned(), format!("http://{front}")];
-        let mut harness = Self::with(Store::Minio, &args.each_ref().map(String::as_str)).await;
+        let mut harness = Self::with(store, &args.each_ref().map(String::as_str)).await;
         let mut second = harness.further(None).await;
         second.serve_args = args.into();
         second.boot().await;
@@ -132,15 +138,16 @@ impl Harness {
     /// When there is no room for a temporary folder.
     pub async fn stopped(store: Store) -> Self {
         let dir = TempDir::with_prefix("hythe-").unwrap_or_else(|error| panic!("temporary folder: {error}"));
-        let minio = match store {
+        let bucket = match store {
             Store::Local => None,
-            Store::Minio => Some(Minio::start(dir.path()).await),
+            Store::Minio => Some(Bucket::start(Server::Minio, dir.path()).await),
+            Store::Versitygw => Some(Bucket::start(Server::Versitygw, dir.path()).await),
         };
         Self {
             turns: None,
             server: None,
             second: None,
-            minio,
+            bucket,
             shared: None,
             client: Client::new(free_address()),
             own: None,
@@ -176,7 +183,7 @@ impl Harness {
 
     /// Where the bucket of this harness is, if it has one of its own.
     pub fn bucket(&self) -> Option<SocketAddr> {
-        self.minio.as_ref().map(Minio::address)
+        self.bucket.as_ref().map(Bucket::address)
     }
 
     /// Starts the server and waits until it is ready; after [`Harness::kill`] on the same address.
@@ -289,10 +296,10 @@ impl Harness {
         self.boot().await;
     }
 
-    /// Kills the MinIO of this harness, while the server goes on.
+    /// Kills the S3 server of this harness, while the server goes on.
     pub fn lose_bucket(&mut self) {
-        if let Some(minio) = &mut self.minio {
-            minio.kill();
+        if let Some(bucket) = &mut self.bucket {
+            bucket.kill();
         }
     }
 
@@ -408,12 +415,12 @@ impl Harness {
         if self.environment().is_empty() {
             ["--data".to_owned(), self.data().display().to_string()]
         } else {
-            ["--store".to_owned(), Minio::url()]
+            ["--store".to_owned(), Bucket::url()]
         }
     }
 
     fn environment(&self) -> Vec<(String, String)> {
-        self.shared.clone().or_else(|| self.minio.as_ref().map(Minio::environment)).unwrap_or_default()
+        self.shared.clone().or_else(|| self.bucket.as_ref().map(Bucket::environment)).unwrap_or_default()
     }
 
     /// The program, after what it is started through.

@@ -16,6 +16,7 @@
 //! The harness is test code outside `#[test]`: what cannot be set up ends the test with the reason.
 
 pub mod actor;
+pub mod bucket;
 pub mod client;
 pub mod clock;
 pub mod faults;
@@ -27,7 +28,6 @@ pub mod kubernetes;
 pub mod lax;
 pub mod linear;
 pub mod load;
-pub mod minio;
 pub mod page;
 pub mod push;
 pub mod tools;

@@ -15,7 +15,7 @@ mod stale;
 mod visitor;
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use conformance::{Answer, Request};
 use http::Method;
@@ -26,10 +26,10 @@ use registry::{
 };
 
 use self::{
-    oracle::{Place, Principal, Stage, Verdict, expected, served},
+    oracle::{Door, Place, Principal, Stage, Verdict, expected, served},
     request::{Asked, Target},
     visitor::{Visitor, dress},
-    world::{Site, World},
+    world::{DELTA, Site, World},
 };
 
 /// One request of one visitor.
@@ -37,6 +37,7 @@ struct Cell<'a> {
     visitor: &'a Visitor,
     kind: OperationKind,
     place: Place,
+    door: Door,
     stage: Stage,
     verdict: Verdict,
 }
@@ -68,26 +69,28 @@ struct Findings {
     cells: usize,
     refusals: usize,
     wrong: Vec<String>,
-    /// By title and account of the visitor, request, place.
-    seen: HashMap<(&'static str, &'static str, &'static str, Place), Seen>,
+    /// By title and account of the visitor, request, place, and the name that it was asked at.
+    seen: HashMap<(&'static str, &'static str, &'static str, Place, Door), Seen>,
 }
 
 impl<'a> Cell<'a> {
-    fn new(visitor: &'a Visitor, kind: OperationKind, place: Place, stage: Stage) -> Option<Self> {
+    fn new(visitor: &'a Visitor, kind: OperationKind, place: Place, door: Door, stage: Stage) -> Option<Self> {
         let of_a_repository =
             matches!(kind.access(), Access::RepoRead | Access::RepoWrite | Access::RepoDelete | Access::Upload);
         // An account that does not exist is asked for its repositories, by everybody; the others exist from the beginning.
         let there_is = match stage {
             Stage::NoAccount => of_a_repository && place == Place::Other,
+            // At the names of accounts it is enough to see both ends.
+            Stage::NoContent if door != Door::Registry => false,
             Stage::NoRepository | Stage::NoContent | Stage::There => of_a_repository || place == Place::Own,
         };
-        let mut verdict = expected(kind.access(), visitor.principal, place);
+        let mut verdict = expected(kind.access(), visitor.principal, place, door);
         // Without a session of its own in the repository an expired token is no more than that.
         let sessionless = kind.access() == Access::Upload && stage != Stage::There;
         if visitor.principal == Principal::ExpiredOwnSession && sessionless {
             verdict = Verdict::Invalid;
         }
-        there_is.then_some(Self { visitor, kind, place, stage, verdict })
+        there_is.then_some(Self { visitor, kind, place, door, stage, verdict })
     }
 
     fn repository(&self) -> String {
@@ -108,7 +111,11 @@ impl<'a> Cell<'a> {
         if self.stage != Stage::There {
             return world.foreign_session(account).await;
         }
-        let own = if self.place == Place::Own { self.visitor.sessions.lock().pop_front() } else { None };
+        let own = if self.place == Place::Own && matches!(self.door, Door::Registry | Door::Own) {
+            self.visitor.sessions.lock().pop_front()
+        } else {
+            None
+        };
         if let Some(own) = own {
             return own;
         }
@@ -136,13 +143,22 @@ fn size(visitors: &[Visitor]) -> (usize, usize) {
 fn cells(visitors: &[Visitor], stage: Stage) -> Vec<Cell<'_>> {
     let makes = |kind| matches!(kind, OperationKind::UploadOpen | OperationKind::ManifestPut);
     let mut cells = Vec::new();
-    for kind in OperationKind::ALL {
-        for visitor in visitors {
-            cells.extend(Place::ALL.into_iter().filter_map(|place| Cell::new(visitor, kind, place, stage)));
+    for door in Door::ALL {
+        for visitor in at(door, visitors) {
+            for kind in OperationKind::ALL {
+                cells.extend(Place::ALL.into_iter().filter_map(|place| Cell::new(visitor, kind, place, door, stage)));
+            }
         }
     }
     cells.sort_by_key(|cell| (!cell.verdict.refuses(), makes(cell.kind)));
     cells
+}
+
+/// Who comes to a name: everybody to the registry's own, one of each kind and account to those of accounts.
+fn at(door: Door, visitors: &[Visitor]) -> Vec<&Visitor> {
+    let mut known = HashSet::new();
+    let new = |visitor: &&Visitor| door == Door::Registry || known.insert((visitor.principal, visitor.account));
+    visitors.iter().filter(new).collect()
 }
 
 #[tokio::test]
@@ -274,14 +290,15 @@ async fn ask(world: &World, cell: &Cell<'_>, standing: &HashMap<String, String>,
         let session = cell.session(world, standing).await;
         let target = Target { world, visitor: cell.visitor, repository: &repository, session: &session };
         let asked = request::make(cell.kind, number, &target);
-        let request = dress(world, cell.visitor, asked.request.clone());
+        let host = site.host(cell.door, cell.visitor.account);
+        let request = dress(world, cell.visitor, asked.request.clone()).header("Host", &host);
         let before = world.counted.listing();
         world.counted.take();
         let answer = site.client.send(request).await;
         let touched = world.counted.take();
         let mut wrong = Vec::new();
 
-        check(cell, site, &asked, &answer, &mut wrong);
+        check(cell, (site, &host), &asked, &answer, &mut wrong);
         if cell.verdict.refuses() {
             if !touched.is_empty() {
                 wrong.push(format!("{} storage calls: {touched:?}", touched.len()));
@@ -291,7 +308,8 @@ async fn ask(world: &World, cell: &Cell<'_>, standing: &HashMap<String, String>,
             }
             findings.refusals += 1;
             let seen = Seen::of(&answer);
-            let first = findings.seen.entry((cell.visitor.title, cell.visitor.account, asked.title, cell.place));
+            let first =
+                findings.seen.entry((cell.visitor.title, cell.visitor.account, asked.title, cell.place, cell.door));
             let first = first.or_insert_with(|| Seen::of(&answer));
             if *first != seen {
                 wrong.push(format!("what exists makes a difference: {first:?} and {seen:?}"));
@@ -312,9 +330,9 @@ async fn ask(world: &World, cell: &Cell<'_>, standing: &HashMap<String, String>,
             world.quiet().await;
         }
         findings.cells += 1;
-        let Cell { visitor, place, stage, verdict, .. } = cell;
+        let Cell { visitor, place, door, stage, verdict, .. } = cell;
         findings.wrong.extend(wrong.into_iter().map(|wrong| {
-            format!("{}, {}, {place:?}, {stage:?}: must be {verdict:?}: {wrong}", visitor.title, asked.title)
+            format!("{}, {}, {place:?}, {door:?}, {stage:?}: must be {verdict:?}: {wrong}", visitor.title, asked.title)
         }));
     }
 }
@@ -334,7 +352,7 @@ fn same(wrong: &mut Vec<String>, what: &str, is: &str, must: &str) {
 }
 
 /// Status, code, message and challenge.
-fn check(cell: &Cell<'_>, site: &Site, asked: &Asked, answer: &Answer, wrong: &mut Vec<String>) {
+fn check(cell: &Cell<'_>, (site, host): (&Site, &str), asked: &Asked, answer: &Answer, wrong: &mut Vec<String>) {
     use Verdict as V;
     let Cell { kind, stage, verdict, .. } = cell;
     let (status, code) = match verdict {
@@ -343,7 +361,7 @@ fn check(cell: &Cell<'_>, site: &Site, asked: &Asked, answer: &Answer, wrong: &m
         // Without anything to judge, the form itself is what is wrong.
         V::Wrong if asked.grantless => (400, "UNSUPPORTED"),
         V::Login | V::Invalid | V::Scope | V::Wrong => (401, "UNAUTHORIZED"),
-        V::Reach | V::Kind | V::NoDelete | V::Address | V::Whole => (403, "DENIED"),
+        V::Reach | V::Kind | V::NoDelete | V::Address | V::Whole | V::Host => (403, "DENIED"),
         V::Frozen => (405, "UNSUPPORTED"),
     };
     if answer.status != status {
@@ -351,9 +369,9 @@ fn check(cell: &Cell<'_>, site: &Site, asked: &Asked, answer: &Answer, wrong: &m
         return;
     }
     let challenge = match verdict {
-        V::Login => site.challenge(&asked.scope, None),
-        V::Invalid => site.challenge(&asked.scope, Some("invalid_token")),
-        V::Scope => site.challenge(&asked.scope, Some("insufficient_scope")),
+        V::Login => site.challenge(host, &asked.scope, None),
+        V::Invalid => site.challenge(host, &asked.scope, Some("invalid_token")),
+        V::Scope => site.challenge(host, &asked.scope, Some("insufficient_scope")),
         V::Wrong if !asked.grantless => "Basic realm=\"Hythe\"".to_owned(),
         _ => String::new(),
     };
@@ -430,6 +448,14 @@ fn message(cell: &Cell<'_>, asked: &Asked) -> String {
         V::NoDelete => "this credential may not delete; mint one with --delete".to_owned(),
         V::Address => "not allowed from this address".to_owned(),
         V::Whole => "the catalog needs the whole account".to_owned(),
+        V::Host => {
+            let host = match cell.door {
+                Door::Registry | Door::Own => visitor.account,
+                Door::Foreign => DELTA,
+                Door::Nobodys => "nobody",
+            };
+            format!("this host serves account {host} alone")
+        }
         V::Frozen if visitor.read_only => "this registry is read-only".to_owned(),
         V::Frozen => format!("account {} is read-only", visitor.account),
         V::Served | V::Granted(_) => String::new(),

@@ -1,6 +1,8 @@
 //! Every test through HTTP, in one binary; its tree mirrors the URLs and the promises.
 
 #[cfg(test)]
+mod account_hosts;
+#[cfg(test)]
 mod api;
 #[cfg(test)]
 mod audit;

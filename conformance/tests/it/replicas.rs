@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use conformance::{
-    Caller, Credential, Harness, Request,
+    Caller, Credential, Harness, Request, Store,
     fixture::{self, Algorithm, Content, Format},
     linear::{Did, Event, is_linearizable},
     push,
@@ -33,7 +33,11 @@ struct Two {
 
 impl Two {
     async fn new() -> Self {
-        let harness = Harness::in_turns().await;
+        Self::on(Store::Minio).await
+    }
+
+    async fn on(store: Store) -> Self {
+        let harness = Harness::in_turns(store).await;
         let credential = harness.account("acme").await.push_delete().await;
         Self { harness, credential }
     }
@@ -145,7 +149,12 @@ async fn a_server_that_dies_in_the_middle_of_a_chunk_leaves_the_upload_to_the_ot
 
 #[tokio::test]
 async fn what_one_server_acknowledged_the_other_has() {
-    let two = Two::new().await;
+    for store in [Store::Minio, Store::Versitygw] {
+        acknowledged_by_one_is_there_at_the_other(&Two::on(store).await).await;
+    }
+}
+
+async fn acknowledged_by_one_is_there_at_the_other(two: &Two) {
     let caller = two.in_turns();
     for (round, format) in [Format::Oci, Format::Docker].into_iter().cycle().take(6).enumerate() {
         let image = fixture::image(&format!("in turns {round}"), format);

@@ -145,16 +145,17 @@ async fn the_lines_that_it_prints_put_the_authority_where_clients_look() {
 }
 
 /// A network of the test's own with one address that is not loopback, where docker and containerd would ask no certificate.
-struct Network {
+pub(crate) struct Network {
     name: String,
 }
 
 impl Network {
     /// For examples in documents (RFC 5737).
-    const ADDRESS: &str = "203.0.113.1";
+    pub(crate) const ADDRESS: &str = "203.0.113.1";
 
-    async fn new() -> Self {
-        let network = Self { name: format!("hythe-{}", std::process::id()) };
+    /// `test` tells it from those of other tests of this process.
+    pub(crate) async fn new(test: &str) -> Self {
+        let network = Self { name: format!("hythe-{test}-{}", std::process::id()) };
         let name = &network.name;
         for command in [
             format!("netns add {name}"),
@@ -167,7 +168,7 @@ impl Network {
     }
 
     /// The words before a program that is to run in it, with the folder's `hosts` and `etc/docker` in the place of the machine's.
-    fn words(&self, folder: &Path) -> Vec<String> {
+    pub(crate) fn words(&self, folder: &Path) -> Vec<String> {
         let bound = "mkdir -p /etc/docker \"$0/etc/docker\" && mount --bind \"$0/etc/docker\" /etc/docker && \
                      mount --bind \"$0/hosts\" /etc/hosts && exec \"$@\"";
         // Not `ip netns exec`: it hides the control groups that dockerd needs.
@@ -186,7 +187,7 @@ impl Drop for Network {
 #[tokio::test]
 async fn docker_and_containerd_push_and_pull_where_the_lines_were_run() {
     let harness = Harness::start().await;
-    let (network, folder) = (Network::new().await, harness.scratch("secured"));
+    let (network, folder) = (Network::new("signed").await, harness.scratch("secured"));
     clock(&folder, 0);
     write_file(
         &folder.join("hosts"),

@@ -14,10 +14,10 @@ use std::{
 use bytes::Bytes;
 use conformance::{
     Actor, Answer, Caller, Harness, Request, Store,
+    bucket::{self, Bucket, Server},
     fixture::{self, Algorithm, Content, Format, media},
     harness::{self, make_dir, write_file},
     lax::LaxBucket,
-    minio::{self, Minio},
     push,
     tools::{self, Ended, Run},
 };
@@ -384,16 +384,16 @@ async fn a_configuration_that_cannot_be_used_is_refused_with_64_before_anything_
 #[tokio::test]
 async fn a_bucket_that_ignores_conditions_is_refused_and_keeps_nothing() {
     let start = Start::new();
-    let minio = Minio::start(start.folder.path()).await;
-    let lax = LaxBucket::before(minio.address(), minio::PASSWORD).await;
-    let mut run = start.run(&[], &["--listen", "127.0.0.1:0", "--store", &Minio::url()]);
+    let minio = Bucket::start(Server::Minio, start.folder.path()).await;
+    let lax = LaxBucket::before(minio.address(), bucket::PASSWORD).await;
+    let mut run = start.run(&[], &["--listen", "127.0.0.1:0", "--store", &Bucket::url()]);
     for (name, value) in minio.environment() {
         let value = if name == "AWS_ENDPOINT" { format!("http://{}", lax.address()) } else { value };
         run = run.env(&name, value);
     }
-    let texts = [Minio::url(), format!("use split mode (--store {} --records sqlite:PATH)", Minio::url())];
+    let texts = [Bucket::url(), format!("use split mode (--store {} --records sqlite:PATH)", Bucket::url())];
     refused(&run.end().await, FAILED, &texts.each_ref().map(String::as_str));
-    let bucket = Minio::data(start.folder.path()).join(minio::BUCKET);
+    let bucket = Bucket::data(start.folder.path()).join(bucket::BUCKET);
     assert_eq!(files(&bucket), Vec::<PathBuf>::new(), "the probe's keys stay behind");
     assert_eq!(start.elsewhere(), 0);
 }

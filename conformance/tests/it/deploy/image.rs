@@ -11,8 +11,8 @@ use std::{
 
 use conformance::{
     Client, Harness, Store,
+    bucket::{Bucket, Server},
     harness::{answers, binary, free_address, read_text, until, write_file},
-    minio::Minio,
     tools::Run,
 };
 use serde_json::{Value, json};
@@ -115,7 +115,7 @@ async fn programs_of_two_architectures_make_an_index_of_both() {
 #[tokio::test]
 async fn the_program_of_the_image_finds_names_in_dns() {
     let harness = Harness::stopped(Store::Local).await;
-    let minio = Minio::start(&harness.scratch("bucket")).await;
+    let minio = Bucket::start(Server::Minio, &harness.scratch("bucket")).await;
     let archive = build(&harness).await;
     let daemon = Daemon::start(&harness).await;
     daemon.docker().args(["load", "--input"]).arg(&archive).ok().await;
@@ -129,7 +129,10 @@ async fn the_program_of_the_image_finds_names_in_dns() {
     for (name, value) in minio.environment() {
         run = run.args(["--env", &format!("{name}={}", value.replace("127.0.0.1", NameServer::NAME))]);
     }
-    run.args(["hythe", "account", "create", "acme", "--store", &Minio::url()]).ok().await.says("account acme was made");
+    run.args(["hythe", "account", "create", "acme", "--store", &Bucket::url()])
+        .ok()
+        .await
+        .says("account acme was made");
     assert!(names.was_asked());
 }
 

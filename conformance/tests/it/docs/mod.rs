@@ -1,5 +1,6 @@
 //! The commands of the documentation, run as they stand: one module a page, named after it.
 
+mod account_hosts;
 mod api;
 mod audit;
 mod from_elsewhere;

@@ -158,6 +158,23 @@ impl Place {
     pub(super) const ALL: [Self; 3] = [Self::Own, Self::Public, Self::Other];
 }
 
+/// The name that it is asked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Door {
+    /// One of the registry's own.
+    Registry,
+    /// One of the row's account.
+    Own,
+    /// One that another account was given, which no row is of.
+    Foreign,
+    /// One that an account would have that does not exist.
+    Nobodys,
+}
+
+impl Door {
+    pub(super) const ALL: [Self; 4] = [Self::Registry, Self::Own, Self::Foreign, Self::Nobodys];
+}
+
 /// What must come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -183,6 +200,8 @@ pub(super) enum Verdict {
     Address,
     /// 403: the catalog needs the whole account.
     Whole,
+    /// 403: the host is another account's.
+    Host,
     /// 405: read-only.
     Frozen,
 }
@@ -199,7 +218,7 @@ impl Verdict {
             Self::Login | Self::Wrong => "401",
             Self::Invalid => "401 `invalid_token`",
             Self::Scope => "401 `insufficient_scope`",
-            Self::Reach | Self::Kind | Self::NoDelete | Self::Address | Self::Whole => "403",
+            Self::Reach | Self::Kind | Self::NoDelete | Self::Address | Self::Whole | Self::Host => "403",
             Self::Frozen => "405",
         }
     }
@@ -260,9 +279,60 @@ pub(super) const fn row(principal: Principal) -> [Verdict; 9] {
     }
 }
 
-/// What must happen when `principal` asks for something that needs `access` at `place`.
-pub(super) const fn expected(access: Access, principal: Principal, place: Place) -> Verdict {
-    let [ping, read, write, delete, upload, public, other, catalog, token] = row(principal);
+/// The same at a host that is an account's. At its own the row is what it is, and a stranger's own account is nowhere. At any other host
+/// nothing is anybody's: neither what is public, nor a catalog, nor a grant.
+pub(super) const fn row_at(door: Door, principal: Principal) -> [Verdict; 9] {
+    use Principal as P;
+    use Verdict::{Granted, Host, Invalid, Login, Reach, Served, Wrong};
+    match (door, principal) {
+        (Door::Own, P::StrangerBasic) => [Served, Reach, Reach, Reach, Reach, Served, Host, Host, Granted("")],
+        (Door::Own, P::StrangerToken) => [Served, Reach, Reach, Reach, Reach, Served, Host, Host, Wrong],
+        (Door::Registry | Door::Own, _)
+        | (
+            Door::Foreign | Door::Nobodys,
+            P::WrongBasic
+            | P::DeadBasic
+            | P::DeadBearer
+            | P::ForgedBearer
+            | P::AwayBasic
+            | P::AwayBearer
+            | P::KeyBasic
+            | P::KeyBearer,
+        ) => row(principal),
+        (Door::Foreign | Door::Nobodys, P::Nobody) => [Login, Login, Login, Login, Login, Login, Login, Login, Wrong],
+        (Door::Foreign | Door::Nobodys, P::AnonymousToken) => {
+            [Login, Invalid, Invalid, Invalid, Invalid, Invalid, Invalid, Invalid, Wrong]
+        }
+        (Door::Foreign | Door::Nobodys, P::ExpiredOwnSession) => {
+            [Invalid, Invalid, Invalid, Invalid, Invalid, Invalid, Invalid, Invalid, Wrong]
+        }
+        (
+            Door::Foreign | Door::Nobodys,
+            P::PullBasic | P::PushBasic | P::DeleteBasic | P::OutsideBasic | P::StrangerBasic | P::FrozenBasic,
+        ) => [Served, Host, Host, Host, Host, Host, Host, Host, Granted("")],
+        (
+            Door::Foreign | Door::Nobodys,
+            P::PullToken
+            | P::PullTokenElsewhere
+            | P::PullTokenEmpty
+            | P::CatalogToken
+            | P::PartToken
+            | P::PushToken
+            | P::PushTokenToPull
+            | P::PushTokenEmpty
+            | P::DeleteToken
+            | P::DeleteTokenToPush
+            | P::DeleteTokenEmpty
+            | P::OutsideToken
+            | P::StrangerToken
+            | P::FrozenToken,
+        ) => [Served, Host, Host, Host, Host, Host, Host, Host, Wrong],
+    }
+}
+
+/// What must happen when `principal` asks at `door` for something that needs `access` at `place`.
+pub(super) const fn expected(access: Access, principal: Principal, place: Place, door: Door) -> Verdict {
+    let [ping, read, write, delete, upload, public, other, catalog, token] = row_at(door, principal);
     match (access, place) {
         (Access::Open, _) => Verdict::Served,
         (Access::V2Ping, _) => ping,

@@ -6,7 +6,7 @@ use registry::{access::Access, api::ApiOperation, oci::route::OperationKind};
 
 use super::{
     api,
-    oracle::{COLUMNS, Principal, Verdict, row},
+    oracle::{COLUMNS, Door, Principal, Verdict, row, row_at},
     size,
     visitor::{self, Visitor},
     world::World,
@@ -50,6 +50,19 @@ fn right(access: Access) -> Option<&'static str> {
     }
 }
 
+/// What the doors are.
+const DOORS: &str = "
+## At an account's host
+
+One of each kind and account above comes to names of accounts as well: its own account's, one that was given to another account, and one \
+that an account would have that does not exist. At its own everything is as above, except for a stranger there:
+
+";
+const OTHER_DOORS: &str = "
+At a name of another account, and at one of no account, alike:
+
+";
+
 /// What `stale` shows.
 const STALE: &str = "
 ## Without the store
@@ -68,7 +81,6 @@ These are ways to come, or states, that this build does not have; each gets its 
 
 - Sessions of the console, as a cookie or as a password, and the console's own pages. A cookie is sent to every end-point by «nobody» \
 above, and means nothing.
-- Account hosts: names that belong to one account.
 - File URLs (`/f/`) and published files (`/pub/`).
 ";
 
@@ -86,6 +98,17 @@ fn render(visitors: &[Visitor], api_cells: usize) -> String {
         let cells = row(principal).map(Verdict::cell);
         let _ = writeln!(page, "| {} | {} |", principal.title(), cells.join(" | "));
     }
+    let mut table = |intro: &str, door, rows: &[Principal]| {
+        page += intro;
+        let _ = writeln!(page, "| who | {} |\n| --- |{}", COLUMNS.join(" | "), " --- |".repeat(COLUMNS.len()));
+        for principal in rows {
+            let cells = row_at(door, *principal).map(Verdict::cell);
+            let _ = writeln!(page, "| {} | {} |", principal.title(), cells.join(" | "));
+        }
+    };
+    let other = |principal: &Principal| row_at(Door::Own, *principal) != row(*principal);
+    table(DOORS, Door::Own, &Principal::ALL.into_iter().filter(other).collect::<Vec<_>>());
+    table(OTHER_DOORS, Door::Foreign, &Principal::ALL);
     page += "\n## What belongs to which column\n\n| operation | column |\n| --- | --- |\n";
     for kind in OperationKind::ALL {
         let _ = writeln!(page, "| `{}` | {} |", kind.label(), right(kind.access()).unwrap_or("`/api/v1`"));

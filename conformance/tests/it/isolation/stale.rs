@@ -5,7 +5,7 @@ use auth::{AccountChange, OnStale};
 use registry::{access::Access, oci::route::OperationKind};
 
 use super::{
-    oracle::{Place, Principal, Stage, Verdict, expected},
+    oracle::{Door, Place, Principal, Stage, Verdict, expected},
     request::{self, Target},
     standing_sessions,
     visitor::{self, Visitor, dress, scopes},
@@ -36,7 +36,7 @@ async fn pullers(world: &World) -> Vec<Visitor> {
 }
 
 fn must(kind: OperationKind, visitor: &Visitor) -> Must {
-    let usual = expected(kind.access(), visitor.principal, Place::Own);
+    let usual = expected(kind.access(), visitor.principal, Place::Own, Door::Registry);
     if usual.refuses() {
         return Must::Refused;
     }

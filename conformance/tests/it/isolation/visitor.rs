@@ -161,7 +161,8 @@ async fn with_sessions(world: &World, login: &Login) -> (String, Mutex<VecDeque<
     let token = world.token(login, &scopes(LATE, "pull,push")).await;
     let caller = conformance::Caller::bearer(&world.main.client, &token);
     let mut sessions = VecDeque::new();
-    for _ in 0..4 {
+    // For each of the operations on one, at the registry's name and at the account's.
+    for _ in 0..8 {
         sessions.push_back(session_id(&push::open(&caller, &World::repository(LATE, Place::Own)).await));
     }
     (token, Mutex::new(sessions))

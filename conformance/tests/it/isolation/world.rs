@@ -24,7 +24,7 @@ use storage::{AccountName, Opener, Repository, clock::ManualClock};
 
 use super::{
     counted::{Counted, CountedBytes, CountedRecords},
-    oracle::{Place, Stage},
+    oracle::{Door, Place, Stage},
 };
 
 /// The account that most rows are of.
@@ -45,6 +45,10 @@ pub(super) const PHOENIX: &str = "phoenix";
 pub(super) const WALLED: &str = "walled";
 /// Chose that its pulls go on without the store.
 pub(super) const SERVED: &str = "served";
+/// No row is of it, and it was given a name.
+pub(super) const DELTA: &str = "delta";
+/// The domain under which every account has a name.
+const DOMAIN: &str = "accounts.test";
 /// Deleted, and nobody made it again.
 pub(super) const GONE: &str = "gone";
 
@@ -73,6 +77,7 @@ impl Site {
             .set("operations", "off")
             // Every request says where it comes from, so that no address fails often enough to be slowed.
             .set("trusted_proxy", "127.0.0.0/8")
+            .set("account_domain", DOMAIN)
             .set("read_only", read_only.to_string());
         let config = config::load(&sources).unwrap();
         let records = Arc::new(CountedRecords(Arc::clone(counted)));
@@ -81,10 +86,22 @@ impl Site {
         Self { client: Client::new(running.address), running }
     }
 
+    /// The name that is asked at, as a `Host` header has it: acme and delta were given one, the others have that under the domain.
+    pub(super) fn host(&self, door: Door, account: &str) -> String {
+        let port = self.client.address().port();
+        match (door, account) {
+            (Door::Registry, _) => self.client.address().to_string(),
+            (Door::Own, ACME) => format!("registry.{ACME}.test:{port}"),
+            (Door::Own, account) => format!("{account}.{DOMAIN}:{port}"),
+            (Door::Foreign, _) => format!("registry.{DELTA}.test:{port}"),
+            (Door::Nobodys, _) => format!("nobody.{DOMAIN}:{port}"),
+        }
+    }
+
     /// The realm and service of every challenge.
-    pub(super) fn challenge(&self, scope: &str, error: Option<&str>) -> String {
+    pub(super) fn challenge(&self, host: &str, scope: &str, error: Option<&str>) -> String {
         let service = self.running.app.auth.service();
-        let realm = format!("Bearer realm=\"http://{}/token\",service=\"{service}\"", self.client.address());
+        let realm = format!("Bearer realm=\"http://{host}/token\",service=\"{service}\"");
         let scope = if scope.is_empty() { String::new() } else { format!(",scope=\"{scope}\"") };
         let error = error.map(|error| format!(",error=\"{error}\"")).unwrap_or_default();
         realm + &scope + &error
@@ -167,6 +184,11 @@ impl World {
         };
         for account in ACCOUNTS {
             world.create(account).await;
+        }
+        world.create(DELTA).await;
+        for account in [ACME, DELTA] {
+            let hosts = Some(vec![format!("registry.{account}.test")]);
+            world.change(account, AccountChange { hosts, ..AccountChange::default() }).await;
         }
         world
     }
