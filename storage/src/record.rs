@@ -129,8 +129,7 @@ pub(crate) fn revived(key: &RecordKey, bytes: &bytes::Bytes, lease: Option<Time>
     let body = copied(key, bytes)?;
     let end = bytes.iter().position(|&b| b == b'\n').unwrap_or(bytes.len());
     let corrupt = |e: serde_json::Error| Error::corrupt(format!("record {key}: {e}"));
-    let mut map: Map<String, Value> =
-        serde_json::from_slice(bytes.get(..end).unwrap_or_default()).map_err(corrupt)?;
+    let mut map: Map<String, Value> = serde_json::from_slice(bytes.get(..end).unwrap_or_default()).map_err(corrupt)?;
     let dying = map.get("state").is_some_and(|state| state == "dying");
     if !dying && lease.is_none() {
         return Ok(body);

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use crate::{
     Clock, Error, Repository, Time, UploadKeys,
     backend::{Bytes, Claim, Records},
+    gate::Gate,
     key,
     repository::Kind,
     stream::Pool,

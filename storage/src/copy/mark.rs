@@ -110,7 +110,7 @@ pub(super) async fn same(records: &dyn Records) -> Result<(), Error> {
 }
 
 /// Whether a target was found to be the same as the source that is marked as moved: all that is left is to open it.
-pub(super) async fn is_same(records: &dyn Records) -> Result<bool, Error> {
+pub async fn agreed(records: &dyn Records) -> Result<bool, Error> {
     Ok(record::read::<Copied>(records, &key::copied()).await?.is_some_and(|found| found.value.same))
 }
 

@@ -39,7 +39,7 @@ use tokio::sync::Semaphore;
 
 pub use self::{
     compare::{Content, Difference},
-    mark::{Aim, release},
+    mark::{Aim, agreed, release},
 };
 use self::{hold::Hold, merge::Merge, rows::Family};
 use crate::{
@@ -47,8 +47,7 @@ use crate::{
     backend::{Bytes, Records},
     format::{self, Mode, State},
     generation::{GenerationRecord, GenerationState},
-    key,
-    record,
+    key, record,
 };
 
 /// The two halves of a store.
@@ -278,20 +277,13 @@ impl<'a> Copier<'a> {
 
     /// The store of bytes and records is complete and may be served. Of a backup the mark stays, so that it can be repeated.
     pub async fn open(&self) -> Result<(), Error> {
-        if self.options.aim != Aim::Backup {
-            mark::release(&*self.target.records).await?;
-        }
-        format::set_state(&*self.target.records, State::Open).await
+        format::set_state(&*self.target.records, State::Open).await?;
+        if self.options.aim == Aim::Backup { Ok(()) } else { mark::release(&*self.target.records).await }
     }
 
     /// Remembers in the target that it is the same as the frozen source, which may be marked as moved from now on.
     pub async fn agree(&self) -> Result<(), Error> {
         mark::same(&*self.target.records).await
-    }
-
-    /// Whether a run before this one came as far as [`Copier::agree`].
-    pub async fn agreed(&self) -> Result<bool, Error> {
-        mark::is_same(&*self.target.records).await
     }
 
     /// Whether this pass may have written what the target has had since `modified`.

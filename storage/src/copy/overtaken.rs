@@ -44,7 +44,12 @@ impl Copier<'_> {
     }
 
     /// The entries that are to be looked at: all, or those that this pass may have written.
-    async fn page(&self, prefix: &Prefix, after: Option<&str>, all: bool) -> Result<(Vec<Entry>, Option<String>), Error> {
+    async fn page(
+        &self,
+        prefix: &Prefix,
+        after: Option<&str>,
+        all: bool,
+    ) -> Result<(Vec<Entry>, Option<String>), Error> {
         let mut page = self.target.records.page(prefix, after, PAGE).await?;
         let next = page.last().filter(|_| page.len() == PAGE).map(|last| last.name.clone());
         page.retain(|entry| all || self.may_be_of_this_pass(entry.modified));

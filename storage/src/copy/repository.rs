@@ -111,12 +111,11 @@ impl Copier<'_> {
     }
 
     async fn member(&self, repository: &Repository, prefix: &Prefix, row: Row) -> Result<Done, Error> {
-        let done = match Digest::from_dashed(&row.name) {
-            Ok(digest) => self.blob(repository, prefix, &digest, &row).await?,
-            Err(_) => {
-                self.problem(repository.name(), format!("a blob's key is no digest: {}", row.name));
-                Done::Nothing
-            }
+        let done = if let Ok(digest) = Digest::from_dashed(&row.name) {
+            self.blob(repository, prefix, &digest, &row).await?
+        } else {
+            self.problem(repository.name(), format!("a blob's key is no digest: {}", row.name));
+            Done::Nothing
         };
         self.count(done);
         Ok(done)
@@ -163,7 +162,8 @@ impl Copier<'_> {
                         None => None,
                     };
                     let _permit = self.blobs.acquire().await.map_err(Error::unavailable)?;
-                    let known = had.as_ref().is_some_and(|had| had.x == member.x) || self.copied.lock().contains(x.id());
+                    let known =
+                        had.as_ref().is_some_and(|had| had.x == member.x) || self.copied.lock().contains(x.id());
                     let outcome = blob::copy(self.source, self.target, &x, digest, member.size, known).await?;
                     if matches!(outcome, blob::Outcome::Copied(_) | blob::Outcome::There) {
                         self.remember(x.id());

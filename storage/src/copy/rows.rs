@@ -69,9 +69,9 @@ pub(super) async fn write(
     };
     match written {
         Ok(_) => Ok(()),
-        Err(Error::Conflict) => {
-            Err(Error::Refused(format!("somebody else writes the target of this copy (record {key}); stop that server")))
-        }
+        Err(Error::Conflict) => Err(Error::Refused(format!(
+            "somebody else writes the target of this copy (record {key}); stop that server"
+        ))),
         Err(other) => Err(other),
     }
 }
