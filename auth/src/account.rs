@@ -19,6 +19,7 @@ use crate::{
     network::Networks,
     page::{Listing, Page, one_page},
     principal::{Actor, Frozen},
+    quota::Quota,
     refusal::{Reason, Refusal},
     revocation::{Ended, What},
     right::Right,
@@ -99,6 +100,8 @@ pub(crate) struct AccountRecord {
     pub(crate) on_stale: OnStale,
     #[serde(default)]
     pub(crate) policy: Policy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) quota_bytes: Option<Quota>,
     /// Whether a configuration names it, or did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) declared: bool,
@@ -137,6 +140,8 @@ pub struct AccountDocument {
     pub on_stale: OnStale,
     /// What its credentials are held to.
     pub policy: Policy,
+    /// What it may keep; `None`: what the server's default says.
+    pub quota_bytes: Option<Quota>,
     /// The record's `rev`: its `ETag`.
     #[serde(skip)]
     pub rev: u64,
@@ -155,6 +160,7 @@ impl From<Document<AccountRecord>> for AccountDocument {
             hosts: record.hosts,
             on_stale: record.on_stale,
             policy: record.policy,
+            quota_bytes: record.quota_bytes,
             rev,
         }
     }
@@ -246,6 +252,7 @@ impl Auth {
             hosts: Vec::new(),
             on_stale: OnStale::default(),
             policy: Policy::default(),
+            quota_bytes: None,
             declared: false,
         };
         let account_key = key::account(&name);

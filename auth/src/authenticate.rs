@@ -292,6 +292,7 @@ impl Auth {
             expires: credential.expires,
             view: View::Live,
             frozen: self.frozen(account),
+            quota: self.quota(account),
             public: Public::default(),
             at: now,
             stale: standing.age(),
@@ -353,6 +354,7 @@ impl Auth {
             expires: key.expires,
             retired: key.state == KeyState::Retired,
             frozen: self.frozen(account),
+            quota: self.quota(account),
             label: key.label.as_str().into(),
         })
     }

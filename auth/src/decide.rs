@@ -53,6 +53,7 @@ pub struct Permit<A> {
     subject: Id,
     label: Arc<str>,
     warning: Option<String>,
+    quota: Option<u64>,
     action: PhantomData<fn() -> A>,
 }
 
@@ -97,10 +98,10 @@ impl Permit<Pull> {
 }
 
 impl Permit<Push> {
-    /// The right to write.
+    /// The right to write, within the account's quota.
     #[expect(clippy::disallowed_methods, reason = "a permit is what yields a capability")]
     pub fn repository(&self) -> Writable {
-        Writable::new(self.repository.clone())
+        Writable::new(self.repository.clone()).within(self.quota)
     }
 }
 
@@ -121,6 +122,7 @@ fn permit<A>(account: &Account, name: &RepositoryName, holder: Option<&Holder>) 
         subject: holder.map_or_else(Id::operator, |h| h.id.clone()),
         label: holder.map_or_else(|| "anonymous".into(), |h| Arc::clone(&h.label)),
         warning: holder.and_then(Holder::expiry_warning),
+        quota: holder.and_then(|h| h.quota),
         action: PhantomData,
     })
 }
@@ -268,6 +270,7 @@ pub fn authorize_actor<A: Action>(who: &Actor, name: &RepositoryName) -> Result<
         subject: key.id.clone(),
         label: key_label(key).into(),
         warning: None,
+        quota: key.quota,
         action: PhantomData,
     })
 }

@@ -119,6 +119,8 @@ pub struct Holder {
     pub(crate) expires: Time,
     pub(crate) view: View,
     pub(crate) frozen: Option<Frozen>,
+    /// What its account may use, in bytes.
+    pub(crate) quota: Option<u64>,
     pub(crate) public: Public,
     /// When it was authenticated: what a warning counts from.
     pub(crate) at: Time,
@@ -271,6 +273,8 @@ pub struct KeyHolder {
     pub(crate) expires: Option<Time>,
     pub(crate) retired: bool,
     pub(crate) frozen: Option<Frozen>,
+    /// What its account may use, in bytes.
+    pub(crate) quota: Option<u64>,
     /// What people call it.
     pub(crate) label: Arc<str>,
 }

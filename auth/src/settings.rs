@@ -29,6 +29,8 @@ pub struct Settings {
     pub public_names: Vec<String>,
     /// The domain under which every account has a name by itself.
     pub account_domain: Option<String>,
+    /// What an account may keep, in bytes, whose document does not say it; `None`: all there is room for.
+    pub default_quota: Option<u64>,
     /// The issuers of tokens whose keys this registry asks for, by their `iss`.
     pub trusted_issuers: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl Default for Settings {
             live_credentials_per_account: 1_000_000,
             public_names: Vec::new(),
             account_domain: None,
+            default_quota: None,
             trusted_issuers: Vec::new(),
         }
     }

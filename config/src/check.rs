@@ -76,6 +76,14 @@ fn server(read: &Read<'_>) -> Result<Server, Error> {
         self_signed,
         read_only: read.one("read_only", switch)?,
         sparse_manifests: read.one("sparse_manifests", switch)?,
+        default_quota: read.one("default_quota", |text| match text {
+            "none" => Ok(None),
+            size => size
+                .parse::<ByteSize>()
+                .map(|size| Some(size.bytes()))
+                .map_err(|rule| format!("expected {rule}, or none")),
+        })?,
+        open_uploads: read.one("open_uploads", count)?,
         revocation_bound: read.one("revocation_bound", |text| {
             let bound = text.parse::<HumanDuration>().ok().map(HumanDuration::duration);
             let range = Duration::from_secs(2)..=Duration::from_mins(1);
@@ -133,6 +141,10 @@ fn self_signed(read: &Read<'_>, folder: Option<&Path>) -> Result<Option<SelfSign
         }
     };
     Ok(Some(SelfSigned { hosts, folder }))
+}
+
+fn count(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|&n| n > 0).ok_or("expected a number above 0")
 }
 
 fn switch(text: &str) -> Result<bool, &'static str> {
@@ -195,9 +207,7 @@ fn limits(read: &Read<'_>) -> Result<Limits, Error> {
         fits.ok_or_else(|| "8KiB to 1MiB".to_owned())
     };
     Ok(Limits {
-        connections: read.one("limits.connections", |text| {
-            text.parse().ok().filter(|&n| n > 0).ok_or("expected a number above 0")
-        })?,
+        connections: read.one("limits.connections", count)?,
         header_size: read.one("limits.header_size", |text| header_size(text).map_err(|e| format!("expected {e}")))?,
         header_timeout: read.time("limits.header_timeout")?,
         idle_timeout: read.time("limits.idle_timeout")?,

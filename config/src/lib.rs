@@ -96,6 +96,10 @@ pub struct Server {
     pub read_only: bool,
     /// Take image manifests whose blobs the repository does not contain. Default false: such an image cannot be pulled.
     pub sparse_manifests: bool,
+    /// What an account may keep that has no quota of its own, in bytes. Default: all there is room for.
+    pub default_quota: Option<u64>,
+    /// Uploads of one account that may be unfinished in this process. Default 1000.
+    pub open_uploads: usize,
     /// How long an ended right may still be honoured, 2 to 60 seconds. Default 5 s.
     pub revocation_bound: Duration,
 }

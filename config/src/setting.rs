@@ -120,6 +120,18 @@ pub const SETTINGS: &[Setting] = &[
         "Take image manifests whose blobs the repository does not contain; otherwise 404 MANIFEST_BLOB_UNKNOWN",
     ),
     setting(
+        "default_quota",
+        Kind::Value,
+        "SIZE|none",
+        "What an account may keep that has no quota of its own (hythe account set NAME --quota SIZE)",
+    ),
+    setting(
+        "open_uploads",
+        Kind::Value,
+        "COUNT",
+        "Uploads of one account that may be unfinished at once on this server; one that nobody goes on with counts for an hour",
+    ),
+    setting(
         "revocation_bound",
         Kind::Value,
         "TIME",

@@ -6,6 +6,8 @@
 //! | a step of the signing keys' rotation, if one is due | every minute |
 //! | repositories whose deletion was ordered are deleted | at once, by the process that took the order; what a dead one left, at the start and within minutes |
 //! | credentials and trust policies that ended more than a week ago are removed, and what is remembered of used tokens that are over | once a day, an hour after the start for the first time |
+//! | what accounts came to use is added to this process's counters | every second, and at the stop |
+//! | accounts are counted anew where the counters may have lost something | a slice a second of a round that begins an hour after the start and then once an hour; at once where a quota is compared for the first time |
 //! | lines of the audit that wait are written | every second, as soon as an account has a whole batch, and at the stop |
 //! | days of the audit whose time is over are removed | once a day, with the credentials |
 //!
@@ -14,12 +16,18 @@
 use std::{sync::Arc, time::Duration};
 
 use auth::{Actor, Auth, Page};
-use storage::{Store, repository};
+use storage::{
+    Store, repository,
+    usage::{self, Recounter, Turn},
+};
 
 use crate::server::shutdown::Tasks;
 
 const LAST_USE: Duration = Duration::from_mins(1);
 const AUDIT: Duration = Duration::from_secs(1);
+const USAGE: Duration = Duration::from_secs(1);
+/// Turns, a second each, between two rounds of recounting.
+const RECOUNT: u64 = 3600;
 const KEYS: Duration = Duration::from_mins(1);
 const DELETIONS: Duration = Duration::from_mins(1);
 const DELETIONS_AGAIN: Duration = Duration::from_secs(1);
@@ -112,6 +120,46 @@ pub(crate) fn start(tasks: &Tasks, auth: &Arc<Auth>, store: &Store) {
                     tracing::warn!(error = &error as &dyn std::error::Error, "what had ended was not all removed");
                 },
                 () = stop.cancelled() => break,
+            }
+        }
+    });
+}
+
+/// Keeps the counters of what accounts use; after the order to stop they are written when the last request has ended.
+pub(crate) fn count(tasks: &Tasks, store: &Store) {
+    let (stop, work) = (tasks.stop().clone(), store.clone());
+    tasks.spawn(async move {
+        let mut away = false;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(USAGE) => {}
+                () = stop.cancelled() => break,
+            }
+            let written = usage::flush(&work).await;
+            if let (Err(error), false) = (&written, away) {
+                tracing::warn!(error = error as &dyn std::error::Error, "the counters of usage wait for the store");
+            }
+            away = written.is_err();
+        }
+    });
+    let (stop, work) = (tasks.stop().clone(), store.clone());
+    tasks.spawn(async move {
+        let (mut recounter, mut turns) = (Recounter::default(), 0_u64);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(USAGE) => {}
+                () = stop.cancelled() => break,
+            }
+            turns += 1;
+            if turns.is_multiple_of(RECOUNT) {
+                recounter.begin_round();
+            }
+            match recounter.turn(&work).await {
+                Ok(Turn::Made) => tracing::debug!("an account was counted anew"),
+                Ok(Turn::Counted | Turn::Settling | Turn::Moved | Turn::Idle) => {}
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "an account was not counted anew");
+                }
             }
         }
     });

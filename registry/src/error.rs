@@ -247,7 +247,7 @@ pub(crate) fn stored(error: &Error) -> Answer {
         Error::Pinned { .. } | Error::ReadOnly | Error::Immutable { .. } => {
             say(S::METHOD_NOT_ALLOWED, C::Unsupported).with(header::ALLOW, "GET, HEAD")
         }
-        Error::QuotaExceeded => say(S::FORBIDDEN, C::Denied),
+        Error::QuotaExceeded { .. } | Error::TooManyUploads { .. } => say(S::FORBIDDEN, C::Denied),
         Error::Deleting | Error::Conflict => say(S::CONFLICT, C::Unsupported),
         Error::Stale { rev } => {
             say(S::PRECONDITION_FAILED, C::PreconditionFailed).with(header::ETAG, format!("\"{rev}\""))

@@ -164,6 +164,7 @@ pub async fn auth(opened: &Opened, config: &Config, clock: Arc<dyn Clock>) -> Re
         },
         public_names: config.server.public_urls.iter().map(|url| url.host().name().to_owned()).collect(),
         account_domain: config.server.account_domain.as_ref().map(|domain| domain.name().to_owned()),
+        default_quota: config.server.default_quota,
         trusted_issuers: config.issuers.trusted.clone(),
         ..auth::Settings::default()
     };

@@ -90,7 +90,10 @@ impl Running {
     pub async fn shutdown(self) -> Drained {
         let deadline = self.app.limits.now().drain_timeout;
         let drained = self.app.tasks.drain(deadline).await;
-        // The last requests were audited too.
+        // The last requests were counted and audited too.
+        if let Err(error) = storage::usage::flush(&self.app.store).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last counts of usage were not written");
+        }
         if let Err(error) = self.app.auth.flush_audit().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last lines of the audit were not written");
         }
@@ -186,7 +189,8 @@ async fn serve(
     let Sockets { mut certificates, listener, operations } = sockets;
     if let (Some(tls), Some(own)) = (&config.server.tls, &config.server.self_signed) {
         // Beside the data, so after the folder is known to be this server's alone.
-        let (tls, authority) = (tls.clone(), Authority::new(own, Arc::clone(&clock)));
+        let (tls, authority) =
+            (tls.clone(), Authority::new(own, config.server.account_domain.as_ref(), Arc::clone(&clock)));
         let made = tokio::task::spawn_blocking(move || tls::Certificates::own(tls, authority)).await;
         certificates = Some(made.map_err(storage::Error::unavailable)??);
     }
@@ -200,6 +204,7 @@ async fn serve(
         read_only,
         sparse_manifests: config.server.sparse_manifests,
         gate: opened.gate.clone(),
+        open_uploads: config.server.open_uploads,
         ..storage::Settings::default()
     };
     let store = Store::new(
@@ -245,10 +250,12 @@ async fn serve(
         certificates.clone().keep_fresh(&tasks);
     }
     watch_audit(&app);
+    watch_usage(&app);
     background::audit(&tasks, &app.auth);
     background::follow(&tasks, &app.auth);
     if !read_only {
         background::start(&tasks, &app.auth, &app.store);
+        background::count(&tasks, &app.store);
     }
     listener.serve(Arc::clone(&app), acceptor, Arc::clone(&app.limits), &tasks, metrics);
     Ok(Running { address, operations_address, app, started: config, certificates, moved, opened })
@@ -295,6 +302,15 @@ fn watch(metrics: &Metrics, opened: &open::Opened, certificates: Option<&tls::Ce
             certificates.ends().into_iter().map(label).collect()
         });
     }
+}
+
+/// How near accounts are to their quotas.
+fn watch_usage(app: &App) {
+    let store = app.store.clone();
+    app.metrics.watch(family::QUOTA, move || {
+        let ratio = store.usage().nearest_quota(&store);
+        ratio.map(|ratio| (String::new(), format!("{ratio:.4}"))).into_iter().collect()
+    });
 }
 
 /// The numbers of the audit.

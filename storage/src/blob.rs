@@ -86,7 +86,10 @@ pub(crate) async fn delete_now(store: &Store, target: &Deletable, digest: &Diges
         }
         member::give_up(store, repository, &x, std::slice::from_ref(digest), found.value.sid.as_deref()).await?;
         match store.records().remove(&key, found.version()).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                store.usage().removed(repository.account(), found.value.size);
+                return Ok(());
+            }
             // A push flipped it back meanwhile; the deletion still wins last.
             Err(Error::Conflict) => {}
             Err(other) => return Err(other),

@@ -1,6 +1,6 @@
 //! The outcomes of storage: what a caller can act on. Causes stay in `source`, for the log.
 
-use crate::{Digest, NameError, Tag};
+use crate::{AccountName, Digest, NameError, Tag, usage::size};
 
 /// A boxed cause.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -67,9 +67,31 @@ pub enum Error {
         /// The tag.
         tag: Tag,
     },
-    /// The account's quota is used up.
-    #[error("the account's storage quota is used up")]
-    QuotaExceeded,
+    /// The account's quota does not allow the bytes that were to come.
+    #[error(
+        "account {account} uses {} of its quota of {} and cannot take this: delete what is not needed, or have the operator raise \
+         the quota (hythe account set {account} --quota SIZE)",
+        size(*used), size(*limit)
+    )]
+    QuotaExceeded {
+        /// The account.
+        account: AccountName,
+        /// Bytes that it uses.
+        used: u64,
+        /// Bytes that it may use.
+        limit: u64,
+    },
+    /// The account has too many uploads that were begun and not finished.
+    #[error(
+        "account {account} has {limit} unfinished uploads here, the most it may have: finish or cancel them; one that nobody goes \
+         on with counts for an hour"
+    )]
+    TooManyUploads {
+        /// The account.
+        account: AccountName,
+        /// The most.
+        limit: usize,
+    },
     /// The repository is being deleted.
     #[error("this repository is being deleted; push again when that is done")]
     Deleting,

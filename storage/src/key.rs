@@ -27,7 +27,7 @@
 //! | `t/<G>/r/<R!>/g` | record | collection cursor |
 //! | `t/<G>/b/<D>` | record | dedupe hint, never authoritative |
 //! | `t/<G>/s/<X>/<R!>` | plain | share: R may use X besides its origin |
-//! | `t/<G>/q/<replica>` | record | usage counter |
+//! | `t/<G>/q/<counter>` | record | what one process has added and removed; `q/!base` the last recount |
 //! | `t/<G>/u/<id>` | record | upload session; `u/<id>.tail.<rev>.<k>` (plain) its unwritten bytes |
 //! | `z/<hour>/<G>/<R!>` | plain | R had garbage-making work in this hour |
 //! | `x/<hour>/<G>/<X>` | plain | trash intent |
@@ -343,8 +343,8 @@ keys! {
     PlainKey share(x: &DataId, r: &Repository) = "t/{}/s/{}/{}", x.generation(), x.id(), bang(r.name().path());
     /// The shares of X.
     Prefix shares(x: &DataId) = "t/{}/s/{}/", x.generation(), x.id();
-    /// Usage counter of one replica.
-    RecordKey usage(account: &Account, replica: &str) = "t/{}/q/{replica}", account.generation();
+    /// A usage counter; `!base` for what they count from.
+    RecordKey usage(account: &Account, counter: &str) = "t/{}/q/{counter}", account.generation();
     /// All usage counters of an account.
     Prefix usages(account: &Account) = "t/{}/q/", account.generation();
     /// An upload session.

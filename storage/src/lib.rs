@@ -48,9 +48,12 @@ pub use store::{Settings, Store};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readable(Repository);
 
-/// The right to read and write a repository, promises included.
+/// The right to read and write a repository, promises included, within its account's quota.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Writable(Repository);
+pub struct Writable {
+    repository: Repository,
+    quota: Option<u64>,
+}
 
 /// The right to delete from a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,11 +74,32 @@ macro_rules! capability {
         }
     )*};
 }
-capability!(Readable, Writable, Deletable);
+capability!(Readable, Deletable);
 
 impl Writable {
+    /// Wraps a repository that the caller was permitted to use so; its account has no quota.
+    pub fn new(repository: Repository) -> Self {
+        Self { repository, quota: None }
+    }
+
+    /// The same with what the account may use, in bytes; `None`: there is no quota.
+    #[must_use]
+    pub fn within(self, quota: Option<u64>) -> Self {
+        Self { quota, ..self }
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// What the account may use, in bytes.
+    pub fn quota(&self) -> Option<u64> {
+        self.quota
+    }
+
     /// Whoever may write may read.
     pub fn readable(&self) -> Readable {
-        Readable(self.0.clone())
+        Readable(self.repository.clone())
     }
 }

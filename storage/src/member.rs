@@ -13,6 +13,7 @@ use crate::{
     record::{self, Document},
     repository,
     store::Deadline,
+    usage,
 };
 
 /// How far a member is on its way out.
@@ -191,6 +192,7 @@ pub(crate) async fn commit(
     for _ in 0..ATTEMPTS {
         match record::create(store.records(), &key, member.clone()).await {
             Ok(_) => {
+                store.usage().added(account, new.size);
                 ours = true;
                 break;
             }
@@ -199,7 +201,8 @@ pub(crate) async fn commit(
         }
         // Somebody's bytes are there: keep those, unless they are the very ones a repeated commit brings again.
         let Some(mut present) = record::read::<Member>(store.records(), &key).await? else { continue };
-        if present.value.data(account).is_none() {
+        let absent = present.value.data(account).is_none();
+        if absent {
             present.value = member.clone();
         } else {
             present.value.state = State::Live;
@@ -208,6 +211,9 @@ pub(crate) async fn commit(
         }
         match record::update(store.records(), &key, &mut present).await {
             Ok(()) => {
+                if absent {
+                    store.usage().added(account, new.size);
+                }
                 ours = present.value.x == member.x;
                 if !ours {
                     give_up(store, repository, new.x, std::slice::from_ref(digest), Some(new.sid)).await?;
@@ -247,7 +253,7 @@ fn write_hint(store: &Store, repository: &Repository, digest: &Digest, x: &DataI
 }
 
 /// Another repository of the same account, from its path.
-fn sibling(repository: &Repository, path: &str) -> Option<Repository> {
+pub(crate) fn sibling(repository: &Repository, path: &str) -> Option<Repository> {
     let account = repository.account();
     let name: RepositoryName = format!("{}/{path}", account.name()).parse().ok()?;
     Repository::new(account.clone(), name)
@@ -276,8 +282,13 @@ pub async fn mount(store: &Store, target: &Writable, source: &Readable, digest: 
     store
         .detached(async move {
             let deadline = Deadline::start(&work);
-            if get(&work, source.repository(), &digest).await?.is_none() {
-                return Ok(None);
+            let Some(found) = get(&work, source.repository(), &digest).await? else { return Ok(None) };
+            if let Some(room) = usage::room(&work, &target).await?
+                && let Err(full) = room.take(found.value.size)
+            {
+                // What the target contains already takes nothing.
+                let present = promise(&work, &target, &digest).await?;
+                return present.map(|member| Some(member.size)).ok_or(full);
             }
             repository::ensure(&work, &target).await?;
             work.mark_dirty(target.repository()).await?;
@@ -309,7 +320,10 @@ async fn share(
     for _ in 0..ATTEMPTS {
         deadline.check(store)?;
         match record::create(store.records(), &key, member.clone()).await {
-            Ok(_) => return Ok(Some(member.size)),
+            Ok(_) => {
+                store.usage().added(account, member.size);
+                return Ok(Some(member.size));
+            }
             Err(Error::Conflict) => {}
             Err(other) => return Err(other),
         }
@@ -320,7 +334,10 @@ async fn share(
         if let Some(mut known) = record::read::<Member>(store.records(), &key).await? {
             known.value = member.clone();
             match record::update(store.records(), &key, &mut known).await {
-                Ok(()) => return Ok(Some(member.size)),
+                Ok(()) => {
+                    store.usage().added(account, member.size);
+                    return Ok(Some(member.size));
+                }
                 Err(Error::Conflict) => {}
                 Err(other) => return Err(other),
             }

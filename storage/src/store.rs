@@ -20,6 +20,7 @@ use crate::{
     key,
     repository::Kind,
     stream::Pool,
+    usage::Counters,
 };
 
 /// Settings of the storage protocol.
@@ -36,6 +37,8 @@ pub struct Settings {
     pub sparse_manifests: bool,
     /// Closed while the store is being moved: then it is read-only too.
     pub gate: Gate,
+    /// Uploads of one account that may be unfinished in this process ([`Error::TooManyUploads`]). Default 1000.
+    pub open_uploads: usize,
 }
 
 impl Default for Settings {
@@ -46,6 +49,7 @@ impl Default for Settings {
             read_only: false,
             sparse_manifests: false,
             gate: Gate::default(),
+            open_uploads: 1000,
         }
     }
 }
@@ -70,6 +74,8 @@ struct Inner {
     known: Mutex<HashMap<Repository, Duration>>,
     /// What this process has written down of last pushes, and when.
     news: Mutex<HashMap<Repository, (Kind, Duration)>>,
+    /// What this process has added to accounts and taken from them.
+    usage: Counters,
     /// Rung when this process has left work in a queue.
     bell: Notify,
     woken: AtomicBool,
@@ -104,6 +110,7 @@ impl Store {
             dirty: Mutex::default(),
             known: Mutex::default(),
             news: Mutex::default(),
+            usage: Counters::default(),
             bell: Notify::new(),
             woken: AtomicBool::new(false),
         }))
@@ -117,6 +124,11 @@ impl Store {
     /// The bytes.
     pub fn bytes(&self) -> &dyn Bytes {
         &*self.0.bytes
+    }
+
+    /// The counters of what accounts use.
+    pub fn usage(&self) -> &Counters {
+        &self.0.usage
     }
 
     /// Wall-clock time.

@@ -13,6 +13,7 @@ use crate::{
     installation::Auth,
     network::Networks,
     principal::Actor,
+    quota::Quota,
     refusal::{Reason, Refusal},
     revocation::What,
     right::Right,
@@ -35,6 +36,9 @@ pub struct AccountChange {
     /// What its credentials are held to; the owner only lowers.
     #[serde(default)]
     pub policy: PolicyChange,
+    /// What it may keep; `Some(None)` returns to the default. The operator's alone.
+    #[serde(default, deserialize_with = "given")]
+    pub quota_bytes: Option<Option<Quota>>,
 }
 
 /// A merge patch of a policy.
@@ -74,7 +78,8 @@ impl Auth {
         if_match: Option<u64>,
     ) -> Result<AccountDocument, Error> {
         let owner = self.admit(actor, Right::ChangeAccount, Some(name))?;
-        if let (Some(key), true) = (owner, change.state.is_some() || change.hosts.is_some()) {
+        let operators = change.state.is_some() || change.hosts.is_some() || change.quota_bytes.is_some();
+        if let (Some(key), true) = (owner, operators) {
             return Err(Refusal::Denied(Reason::Role(key.role)).into());
         }
         let checked = check_change(change, &self.settings)?;
@@ -92,7 +97,11 @@ impl Auth {
         let lost: Vec<_> = hosts.iter().filter(|host| !now.hosts.contains(host)).cloned().collect();
         self.release_hosts(&account, &lost).await?;
         // What gives back is told as well as what takes away: it is cached the same.
-        if change.state.is_some() || change.on_stale.is_some() || checked.ip_allow.is_some() {
+        let decides = change.state.is_some()
+            || change.on_stale.is_some()
+            || checked.ip_allow.is_some()
+            || change.quota_bytes.is_some();
+        if decides {
             self.log_end(account.generation(), What::Everything).await?;
         } else if change.hosts.is_some() {
             self.log_end(account.generation(), What::Hosts).await?;
@@ -167,6 +176,7 @@ fn apply(record: &mut AccountRecord, change: &AccountChange, checked: &Checked) 
     }
     record.state = change.state.unwrap_or(record.state);
     record.on_stale = change.on_stale.unwrap_or(record.on_stale);
+    record.quota_bytes = change.quota_bytes.unwrap_or(record.quota_bytes);
     record.policy.max_ttl_pull = change.policy.max_ttl_pull.unwrap_or(record.policy.max_ttl_pull);
     record.policy.max_ttl_push = change.policy.max_ttl_push.unwrap_or(record.policy.max_ttl_push);
     record.policy.audit_days = change.policy.audit_days.unwrap_or(record.policy.audit_days);

@@ -285,6 +285,7 @@ impl Wanted {
             hosts: Vec::new(),
             on_stale: OnStale::default(),
             policy: Policy::default(),
+            quota_bytes: None,
             declared: true,
         };
         self.change(&mut record);

@@ -96,6 +96,7 @@ async fn trusting(paths: &[&str], networks: &[&str]) -> (Harness, Provider) {
     let mut harness = Harness::stopped(Store::Local).await;
     let provider = Provider::start(&harness).await;
     let mut args: Vec<String> = networks.iter().map(|network| format!("--trusted-issuer-network={network}")).collect();
+    args.push("--account-domain=accounts.example".to_owned());
     args.extend(paths.iter().map(|path| format!("--trusted-issuer={}{path}", provider.issuer)));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     harness.set(&[("SSL_CERT_FILE", &provider.certificate.display().to_string())], &args);
@@ -128,7 +129,12 @@ async fn a_token_of_a_real_provider_becomes_a_credential_that_pulls() {
     let audience = format!("{}/acme", harness.host());
     let id = trust(&harness, &provider.issuer, "pull").await;
     let token = provider.token(&audience).await;
-    let answer = harness.send(exchange(&id, &token, "repository:acme/web/api:pull")).await.expect(200);
+    let at = |account: &str, request: Request| {
+        request.header("Host", format!("{account}.accounts.example:{}", harness.client().address().port()))
+    };
+    let asked = exchange(&id, &token, "repository:acme/web/api:pull");
+    harness.send(at("acme", asked.clone())).await.expect(200);
+    let answer = harness.send(asked).await.expect(200);
     assert_eq!(answer.header("cache-control"), "no-store");
     let credential = answer.json();
     assert_eq!(credential["access_token"], credential["password"]);
@@ -155,6 +161,8 @@ async fn a_token_of_a_real_provider_becomes_a_credential_that_pulls() {
         exchange(&id, "no-token", ""),
         exchange("0k3v9x0a2m4p6r1t", &token, ""),
         exchange("no-id", &token, ""),
+        // At the host of another account there is no acme.
+        at("beta", exchange(&id, &token, "")),
     ] {
         wrong.push(harness.send(request).await.refused(401, "UNAUTHORIZED"));
     }

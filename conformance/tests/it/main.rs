@@ -47,6 +47,8 @@ mod moving;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod quota;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod replicas;

@@ -40,6 +40,19 @@ async fn dependencies_point_down_only() {
 }
 
 #[tokio::test]
+async fn the_model_stands_apart() {
+    let metadata = metadata().await;
+    for package in metadata["packages"].as_array().unwrap() {
+        let dependencies = package["dependencies"].as_array().unwrap().iter();
+        let names: BTreeSet<_> = dependencies.map(|dependency| dependency["name"].as_str().unwrap()).collect();
+        assert!(!names.contains("hythe-model"), "{} depends on the model", package["name"]);
+        if package["name"] == "hythe-model" {
+            assert_eq!(names, BTreeSet::from(["stateright"]), "the model is of the protocol, not of the code");
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_the_registry_speaks_http() {
     let members = members(&metadata().await);
     for layer in &LAYERS[..4] {

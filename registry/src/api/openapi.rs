@@ -181,6 +181,12 @@ fn schema(shape: Shape, says: &str) -> RefOr<Schema> {
             }
             array.schema_type(SchemaType::Array(vec![Type::Array, Type::Null])).into()
         }
+        Shape::Quota => {
+            let bytes = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build();
+            let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["none"])).build();
+            let null = ObjectBuilder::new().schema_type(Type::Null).build();
+            AnyOfBuilder::new().item(bytes).item(word).item(null).description(Some(says)).into()
+        }
         Shape::Keys => {
             let set = ObjectBuilder::new().schema_type(Type::Object).build();
             let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["discover"])).build();

@@ -1,9 +1,9 @@
-//! How much accounts keep: counted at the request, a slice an answer.
+//! How much accounts keep: counted at the request, a slice an answer; and what the counters say, which quotas are compared with.
 
 use auth::{Listing, Page};
 use http::StatusCode;
 use serde::Serialize;
-use storage::{AccountName, usage};
+use storage::{Account, AccountName, usage};
 
 use super::{
     Call,
@@ -21,10 +21,26 @@ pub(super) struct UsageDocument {
     account: AccountName,
     #[serde(flatten)]
     counted: usage::Usage,
+    /// What the counters say.
+    used_bytes: u64,
+    /// `null`: no quota.
+    quota_bytes: Option<u64>,
+    left_bytes: Option<u64>,
     /// Whether this is all: it was counted from the beginning to the end.
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_token: Option<String>,
+}
+
+impl UsageDocument {
+    /// A count with what the account uses and may use.
+    async fn of(app: &App, account: &Account, counted: usage::Usage, complete: bool) -> Result<Self, Failure> {
+        let (used, quota) = tokio::join!(usage::used(&app.store, account), app.auth.quota_of(account.name()));
+        let (used_bytes, quota_bytes) = (used?, quota?);
+        let left_bytes = quota_bytes.map(|quota| quota.saturating_sub(used_bytes));
+        let account = account.name().clone();
+        Ok(Self { account, counted, used_bytes, quota_bytes, left_bytes, complete, next_token: None })
+    }
 }
 
 pub(super) async fn get(call: Call) -> Answered {
@@ -34,7 +50,8 @@ pub(super) async fn get(call: Call) -> Answered {
     let (counted, next) = usage::count(&call.app.store, &account, from).await?;
     let next_token = next.as_deref().and_then(|next| asked.token(next));
     let complete = from.is_none() && next.is_none();
-    json(StatusCode::OK, &UsageDocument { account: account.name().clone(), counted, complete, next_token })
+    let document = UsageDocument::of(&call.app, &account, counted, complete).await?;
+    json(StatusCode::OK, &UsageDocument { next_token, ..document })
 }
 
 /// Some accounts an answer, the last of them perhaps in part. A token is the name of the last account, with the place in it where
@@ -78,6 +95,6 @@ async fn slice(
     let rows = counted.repositories + counted.tags + counted.manifests + counted.blobs;
     *budget = budget.saturating_sub(usize::try_from(rows).unwrap_or(usize::MAX).max(1));
     let complete = from.is_none() && next.is_none();
-    items.push(UsageDocument { account: name.clone(), counted, complete, next_token: None });
+    items.push(UsageDocument::of(app, &account, counted, complete).await?);
     Ok(next.map(|place| format!("{name} {place}")))
 }

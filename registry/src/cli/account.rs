@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use auth::{AccountChange, AccountDocument, AccountState, Actor, NewAccount, OnStale, PolicyChange, PublicDocument};
+use auth::{
+    AccountChange, AccountDocument, AccountState, Actor, NewAccount, OnStale, PolicyChange, PublicDocument, Quota,
+};
 use clap::{Args, Subcommand, ValueEnum};
+use config::ByteSize;
 use storage::{AccountName, Clock};
 
 use super::{
@@ -74,8 +77,26 @@ pub(super) struct Set {
     /// Whole days that its audit is kept
     #[arg(long, value_name = "DAYS")]
     audit_days: Option<u32>,
+    /// What it may keep: a size, none, or default for the server's default
+    #[arg(long, value_name = "SIZE|none|default", value_parser = quota)]
+    quota: Option<Asked>,
     #[command(flatten)]
     on: On,
+}
+
+/// A quota on the command line; `None`: the default.
+#[derive(Debug, Clone, Copy)]
+struct Asked(Option<Quota>);
+
+fn quota(text: &str) -> Result<Asked, String> {
+    match text {
+        "default" => Ok(Asked(None)),
+        "none" => Ok(Asked(Some(Quota::UNLIMITED))),
+        size => match size.parse::<ByteSize>() {
+            Ok(size) => Ok(Asked(Some(Quota::Bytes(size.bytes())))),
+            Err(rule) => Err(format!("expected {rule}, none or default")),
+        },
+    }
 }
 
 #[derive(Debug, Args)]
@@ -148,6 +169,7 @@ async fn set(command: Set, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             ip_allow: given(command.ip_allow),
             audit_days: command.audit_days.map(Some),
         },
+        quota_bytes: command.quota.map(|Asked(quota)| quota),
     };
     if let Some(patterns) = given(command.public) {
         let public = PublicDocument { patterns, ..PublicDocument::default() };

@@ -11,6 +11,8 @@ use super::{
 };
 
 const COUNTS: [&str; 6] = ["repositories", "tags", "manifests", "blobs", "bytes", "stored_bytes"];
+/// What is no count of a part.
+const SUMS: [&str; 3] = ["used_bytes", "quota_bytes", "left_bytes"];
 
 #[derive(Debug, Args)]
 pub(super) struct Usage {
@@ -59,10 +61,12 @@ pub(super) async fn run(command: Usage) -> Result<(), Failure> {
                 number(document, "blobs").to_string(),
                 size(number(document, "bytes")),
                 size(number(document, "stored_bytes")),
+                document.get("quota_bytes").and_then(Value::as_u64).map_or_else(|| "none".to_owned(), size),
+                document.get("left_bytes").and_then(Value::as_u64).map_or_else(|| "-".to_owned(), size),
             ]
         };
         let rows: Vec<_> = rows.iter().map(row).collect();
-        table(["ACCOUNT", "REPOSITORIES", "TAGS", "MANIFESTS", "BLOBS", "BYTES", "STORED"], &rows)
+        table(["ACCOUNT", "REPOSITORIES", "TAGS", "MANIFESTS", "BLOBS", "BYTES", "STORED", "QUOTA", "LEFT"], &rows)
     })?;
     Ok(())
 }
@@ -81,6 +85,8 @@ fn added(parts: &[Value]) -> Vec<Value> {
             let mut row = Map::new();
             row.insert("account".to_owned(), json!(text(part, "account")));
             row.extend(COUNTS.map(|field| (field.to_owned(), json!(number(part, field)))));
+            // These stand for the account in each of its parts.
+            row.extend(SUMS.map(|field| (field.to_owned(), part.get(field).cloned().unwrap_or_default())));
             rows.push(Value::Object(row));
         }
     }

@@ -75,6 +75,8 @@ families! {
         "Size of that disk.";
     DISK_RESERVE "hythe_disk_reserve_bytes" Gauge []
         "Uploads are refused (507) below this many free bytes: the rest is for deletes and revocations.";
+    QUOTA "hythe_quota_used_ratio" Gauge []
+        "What the account nearest to its quota uses of it, of those pushed to through this process within the hour: 1 is all. Absent without quotas.";
     AUTHLOG_AGE "hythe_authlog_age_seconds" Gauge []
         "Since the log of ended rights was last known to be read to its end: about 1. At revocation_bound requests are refused (503).";
     STALE_DECISIONS "hythe_stale_decisions_total" Counter []

@@ -18,7 +18,7 @@ use std::{
 };
 
 use chrono::{Datelike, TimeDelta};
-use config::SelfSigned;
+use config::{HostName, SelfSigned};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData,
@@ -47,13 +47,15 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Over the files that `settings` name; nothing is read or made yet.
-    pub fn new(settings: &SelfSigned, clock: Arc<dyn Clock>) -> Self {
+    /// Over the files that `settings` name; nothing is read or made yet. The certificate is also for every name right under
+    /// `account_domain`.
+    pub fn new(settings: &SelfSigned, account_domain: Option<&HostName>, clock: Arc<dyn Clock>) -> Self {
         // Whoever is on this machine needs no name.
         let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let given =
             settings.hosts.iter().map(|host| host.ip().map_or_else(|| host.name().to_owned(), |ip| ip.to_string()));
-        let mut names: Vec<_> = given.chain(own).collect();
+        let accounts = account_domain.map(|domain| format!("*.{}", domain.name()));
+        let mut names: Vec<_> = given.chain(own).chain(accounts).collect();
         names.sort();
         names.dedup();
         Self { folder: settings.folder.clone(), names, clock }
@@ -198,7 +200,7 @@ mod tests {
 
     fn authority(folder: &Path, hosts: &[&str], clock: &Arc<ManualClock>) -> Authority {
         let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
-        Authority::new(&SelfSigned { hosts, folder: folder.join("tls") }, Arc::clone(clock) as _)
+        Authority::new(&SelfSigned { hosts, folder: folder.join("tls") }, None, Arc::clone(clock) as _)
     }
 
     fn clock() -> Arc<ManualClock> {
@@ -232,6 +234,18 @@ mod tests {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, mode, "{name}");
         }
         assert_eq!(fs::read_dir(folder.path().join("tls")).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn with_an_account_domain_the_certificate_is_for_every_account_s_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = SelfSigned { hosts: vec!["registry.example".parse().unwrap()], folder: folder.path().join("tls") };
+        let authority = Authority::new(&own, Some(&"registry.example".parse().unwrap()), clock() as _);
+        authority.keep().unwrap();
+        let certificate = CertificateDer::from_pem_slice(files(folder.path())[2].as_bytes()).unwrap();
+        let certificate = EndEntityCert::try_from(&certificate).unwrap();
+        let names: Vec<_> = certificate.valid_dns_names().collect();
+        assert_eq!(names, ["*.registry.example", "localhost", "registry.example"]);
     }
 
     #[test]

@@ -9,7 +9,9 @@
 mod session;
 mod write;
 
-use crate::{Algorithm, Digest, Error, Opener, Store, UploadId, Writable, key, member, record, stream::ByteStream};
+use crate::{
+    Algorithm, Digest, Error, Opener, Store, UploadId, Writable, key, member, record, stream::ByteStream, usage,
+};
 use session::{Session, State};
 pub use write::CHUNK_MIN;
 use write::{Intent, Writer};
@@ -23,6 +25,10 @@ pub async fn open(
 ) -> Result<String, Error> {
     store.writable()?;
     store.bytes().admit().await?;
+    store.usage().may_open(store, target.repository().account())?;
+    if let Some(room) = usage::room(store, target).await? {
+        room.take(1)?;
+    }
     let (_, text) = store
         .upload_keys()
         .open(target.repository(), algorithm, opener, store.now())
@@ -88,7 +94,13 @@ pub async fn status(store: &Store, target: &Writable, id: &UploadId) -> Result<u
 pub async fn cancel(store: &Store, target: &Writable, id: &UploadId) -> Result<(), Error> {
     store.writable()?;
     let (work, target, id) = (store.clone(), target.clone(), id.clone());
-    store.detached(async move { session::cancel(&work, &target, &id).await }).await
+    store
+        .detached(async move {
+            session::cancel(&work, &target, &id).await?;
+            work.usage().closed(target.repository().account(), id.id());
+            Ok(())
+        })
+        .await
 }
 
 /// Closes a session (end-6): what it holds and the last bytes of `incoming`, if any, become the blob `digest`, promised and durable
@@ -105,6 +117,7 @@ pub async fn commit(
     store
         .detached(async move {
             if let Some(done) = session::repeat(&work, &target, &id, &digest).await? {
+                work.usage().closed(target.repository().account(), id.id());
                 return Ok(done);
             }
             let mut writer = Writer::claim(&work, &target, &id, incoming, Intent::Commit(digest.clone())).await?;
@@ -113,7 +126,9 @@ pub async fn commit(
                 let _parked = writer.park().await;
                 return Err(error);
             }
-            writer.commit(&digest).await
+            writer.commit(&digest).await?;
+            work.usage().closed(target.repository().account(), id.id());
+            Ok(())
         })
         .await
 }

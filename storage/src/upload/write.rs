@@ -17,6 +17,7 @@ use crate::{
     record::{self, Document},
     store::Deadline,
     stream::{Buffer, ByteStream, UPLOAD_BUFFER},
+    usage::{self, Room},
 };
 
 /// What the writer came for.
@@ -91,6 +92,8 @@ pub(super) struct Writer {
     held_back: VecDeque<bytes::Bytes>,
     /// Bytes taken, durable or not.
     offset: u64,
+    /// What the account may still take; `None`: anything.
+    room: Option<Room>,
     /// Monotonic time at which the claim is no longer ours.
     held_until: Option<Duration>,
     last_beat: Duration,
@@ -120,10 +123,21 @@ impl Writer {
         if incoming.start.is_some_and(|start| start != have) {
             return Err(Error::Gap { have });
         }
-        match store.bytes().claim() {
-            Claim::Lock => Self::claim_by_lock(store, target, id, incoming, intent, key, found).await,
-            Claim::Document => Self::claim_by_document(store, target, id, incoming, intent, key, found).await,
+        let account = target.repository().account();
+        if found.is_none() {
+            store.usage().may_open(store, account)?;
         }
+        let room = usage::room(store, target).await?;
+        if let Some(room) = &room {
+            room.take(have.saturating_add(incoming.length.unwrap_or_default()))?;
+        }
+        let mut writer = match store.bytes().claim() {
+            Claim::Lock => Self::claim_by_lock(store, target, id, incoming, intent, key, found).await?,
+            Claim::Document => Self::claim_by_document(store, target, id, incoming, intent, key, found).await?,
+        };
+        writer.room = room;
+        store.usage().opened(store, account, id.id());
+        Ok(writer)
     }
 
     async fn claim_by_lock(
@@ -258,6 +272,7 @@ impl Writer {
             key,
             document,
             append,
+            room: None,
             body,
             held_back,
             held_until,
@@ -309,6 +324,9 @@ impl Writer {
     /// Hashes and writes one buffer, both behind our back while the next one fills.
     async fn take(&mut self, buffer: Buffer) -> Result<(), Error> {
         self.still_ours()?;
+        if let Some(room) = &self.room {
+            room.take(self.offset.saturating_add(buffer.len() as u64))?;
+        }
         let data = buffer.freeze();
         if self.held_until.is_some() {
             let state = self.hashing.settle().await?.save();

@@ -207,6 +207,7 @@ accounts:
     gen: 0123456789ab
     display: "Acme \"& Sons\""
     public: [acme/public/*]
+    hosts: [registry.acme.com]
     max_ttl_pull: 7d
     keys:
       - {{id: 0123456789abcdef, hash: "{hash}"}}
@@ -222,6 +223,7 @@ accounts:
     let accounts = serde_json::to_value(&file["accounts"]).unwrap();
     assert_eq!(accounts[0]["display"], "Acme \"& Sons\"");
     assert_eq!(accounts[0]["public"], json!(["acme/public/*"]));
+    assert_eq!(accounts[0]["hosts"], json!(["registry.acme.com"]));
     assert_eq!(accounts[0]["keys"][0], json!({"id": "0123456789abcdef", "hash": hash}));
     assert_eq!((&accounts[0]["keys"][1]["delete"], &accounts[0]["keys"][1]["label"]), (&json!(true), &json!("ci")));
     assert_eq!(accounts[1], json!({"name": "beta", "gen": "ba9876543210"}));

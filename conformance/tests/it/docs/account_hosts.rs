@@ -1,5 +1,7 @@
 //! `docs/account-hosts.md`: names are given, shown and taken back as the page says.
 
+use std::fmt::Write as _;
+
 use conformance::{Harness, Store, harness::write_file, page::Page};
 
 #[tokio::test]
@@ -13,10 +15,10 @@ async fn names_are_given_and_taken_back_as_the_page_says() {
     let mut resolve = String::new();
     for name in ["acme.registry.example", "registry.acme.com"] {
         page = page.reading(&format!("https://{name}"), &format!("http://{name}:{port}"));
-        resolve += &format!("resolve = \"{name}:{port}:127.0.0.1\"\n");
+        writeln!(resolve, "resolve = \"{name}:{port}:127.0.0.1\"").unwrap();
     }
     // What DNS would say.
     write_file(&page.folder().join("../home/.curlrc"), resolve.as_bytes());
     let ended = page.run_all().await;
-    assert_eq!(ended.last().unwrap().stdout.trim(), format!("registry.acme.com:{port}"));
+    ended.last().unwrap().says(&format!("\nregistry.acme.com:{port}\n"));
 }

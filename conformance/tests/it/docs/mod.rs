@@ -8,6 +8,7 @@ mod keys_and_secrets;
 mod kubernetes;
 mod migration;
 mod quick_start;
+mod quotas;
 mod readme;
 mod renewal;
 mod security;

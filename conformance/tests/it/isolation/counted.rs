@@ -32,8 +32,13 @@ pub(super) struct Counted {
 /// What `auth` and the server itself keep; the queue of work is looked at by the clockwork, and a request that writes there changes
 /// the listing.
 const NOT_STORAGE: [&str; 6] = ["sys/", "gen/", "acct/", "auth/", "audit/", "w/"];
-/// What goes on beside the requests: a server says once a minute that it is there, and writes once a second what was audited.
-const BESIDE: [&str; 2] = ["sys/replicas/", "audit/"];
+/// What goes on beside the requests: a server says once a minute that it is there, and writes once a second what was audited and
+/// what accounts came to use.
+fn beside(key: &str) -> bool {
+    let counter =
+        key.strip_prefix("t/").and_then(|rest| rest.split_once('/')).is_some_and(|(_, of)| of.starts_with("q/"));
+    counter || ["sys/replicas/", "audit/"].iter().any(|beside| key.starts_with(beside))
+}
 
 impl Counted {
     pub(super) fn new(clock: Arc<dyn storage::Clock>) -> Self {
@@ -53,7 +58,7 @@ impl Counted {
     /// Every key and its version, what goes on beside the requests left out.
     pub(super) fn listing(&self) -> Vec<(String, Version)> {
         let mut listing = self.records.listing();
-        listing.retain(|(key, _)| !BESIDE.iter().any(|beside| key.starts_with(beside)));
+        listing.retain(|(key, _)| !beside(key));
         listing
     }
 
@@ -73,6 +78,12 @@ impl Counted {
             return Err(Error::unavailable("the wire is cut"));
         }
         Ok(())
+    }
+
+    fn wrote(&self, key: &str) {
+        if !beside(key) {
+            self.touch(key);
+        }
     }
 
     fn touch(&self, key: &str) {
@@ -99,12 +110,12 @@ impl Records for CountedRecords {
     }
 
     async fn create(&self, key: &RecordKey, body: &Body) -> Result<Version, Error> {
-        self.0.touch(key.as_str());
+        self.0.wrote(key.as_str());
         self.0.records.create(key, body).await
     }
 
     async fn update(&self, key: &RecordKey, version: &Version, body: &Body) -> Result<Version, Error> {
-        self.0.touch(key.as_str());
+        self.0.wrote(key.as_str());
         self.0.records.update(key, version, body).await
     }
 

@@ -74,7 +74,7 @@ impl World {
         frozen.serve_with(&["--read-only"]);
         frozen.restart().await;
         let world = Self { main, frozen, named };
-        for account in ["acme", "frozen", "asleep"] {
+        for account in ["acme", "frozen", "full", "asleep"] {
             let account = world.main.account(account).await;
             let caller = account.caller(&account.push().await);
             push::bundle(&caller, &account.repository("hello"), TAG, &image).await;
@@ -121,6 +121,9 @@ impl World {
         self.main.hythe(&["account", "set", "frozen", "--state", "read-only"]).await;
         add("read-only account", &main, "frozen/new", TAG, Some(&frozen_key), &[Push]);
         add("read-only account", &main, "frozen/hello", TAG, Some(&frozen_key), &[Delete]);
+        let full = self.main.account("full").await.push().await;
+        self.main.hythe(&["account", "set", "full", "--quota", "64B"]).await;
+        add("quota used up", &main, "full/new", TAG, Some(&full), &[Push]);
         let still = self.frozen.account("acme").await.push_delete().await;
         add("read-only server", &self.frozen.host(), hello, TAG, Some(&still), &[Push, Delete]);
         let asleep_key = self.main.account("asleep").await.push().await;

@@ -16,6 +16,8 @@ pub(super) enum Shape {
     Day,
     Time,
     TimeOrNull,
+    /// A number of bytes, `"none"`, or `null`.
+    Quota,
     /// A set of keys, or where they are.
     Keys,
     TextsByName,
@@ -68,6 +70,11 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
             ),
             must("on_stale", ON_STALE, "What becomes of pulls while the store cannot be read"),
             must("policy", Shape::Document("Policy"), "What its credentials are held to"),
+            must(
+                "quota_bytes",
+                Shape::Quota,
+                "What it may keep; \"none\": no quota; null: what the server's default_quota says",
+            ),
         ],
     ),
     (
@@ -94,6 +101,11 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
             may("on_stale", ON_STALE, "What becomes of pulls while the store cannot be read"),
             may("hosts", Shape::Texts, "Names of its own, in the place of those that it has; the operator's"),
             may("policy", Shape::Document("PolicyChange"), "An owner only lowers it"),
+            may(
+                "quota_bytes",
+                Shape::Quota,
+                "What it may keep; \"none\": no quota; null returns to the default; the operator's",
+            ),
         ],
     ),
     (
@@ -299,7 +311,10 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
             must("manifests", Shape::Number, "Manifests"),
             must("blobs", Shape::Number, "Blobs, once for each repository that contains them"),
             must("bytes", Shape::Number, "Bytes of these blobs"),
-            must("stored_bytes", Shape::Number, "Bytes of blobs in the repositories that they were pushed to"),
+            must("stored_bytes", Shape::Number, "Bytes that are kept for them: what repositories share counts once"),
+            must("used_bytes", Shape::Number, "What the running sum says of bytes: a quota is compared with it"),
+            must("quota_bytes", Shape::NumberOrNull, "What the account may use; null: no quota"),
+            must("left_bytes", Shape::NumberOrNull, "What it may still take; null: no quota"),
             must("complete", Shape::Flag, "Whether this is the whole account; if not, the answers add up to it"),
             may("next_token", Shape::Text, "Where the count goes on"),
         ],

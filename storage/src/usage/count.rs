@@ -1,14 +1,14 @@
-//! How much an account keeps, counted when it is asked for, a bounded slice at a time.
+//! The count: what is there while it is counted, a bounded slice at a time.
 //!
-//! There is no running total: what is told is what was there while it was counted. A slice costs one list per repository and
-//! thousand rows and one read per blob, [`BUDGET`] rows at most; who adds the slices up has the whole.
+//! A slice costs one list per repository and thousand rows, one read per blob, two or three for one that was mounted, [`BUDGET`]
+//! rows at most; who adds the slices up has the whole.
 
 use serde::Serialize;
 
 use crate::{
-    Account, Error, Repository, Store,
-    key::{self, Prefix},
-    member::Member,
+    Account, Digest, Error, Repository, Store,
+    key::{self, DataId, Prefix},
+    member::{self, Member},
     record,
 };
 
@@ -30,7 +30,8 @@ pub struct Usage {
     pub blobs: u64,
     /// Bytes of these blobs: what the account would keep if nothing were shared.
     pub bytes: u64,
-    /// Bytes of blobs in the repositories that they were pushed to: what is kept, but for blobs that outlived theirs.
+    /// Bytes that are kept: blobs that several repositories share are counted in the one that they were pushed to, or in the first
+    /// of those that are left.
     pub stored_bytes: u64,
 }
 
@@ -109,8 +110,8 @@ pub async fn count(store: &Store, account: &Account, from: Option<&str>) -> Resu
         let entries = store.records().page(&prefix, at.after.as_deref(), budget).await?;
         *counter += entries.len() as u64;
         if at.part == Part::Blobs {
-            let (bytes, stored) =
-                sizes(store, &prefix, entries.iter().map(|entry| entry.name.as_str()), &at.path).await?;
+            let names = entries.iter().map(|entry| entry.name.as_str());
+            let (bytes, stored) = sizes(store, &repository, &prefix, names).await?;
             usage.bytes += bytes;
             usage.stored_bytes += stored;
         }
@@ -125,26 +126,62 @@ pub async fn count(store: &Store, account: &Account, from: Option<&str>) -> Resu
     Ok((usage, place.map(|place| place.text())))
 }
 
-/// Bytes of some members, and of those the bytes that their own repository's push stored.
+/// Bytes of some members, and of those the bytes that are counted here because no other repository counts them.
 async fn sizes(
     store: &Store,
+    repository: &Repository,
     prefix: &Prefix,
     names: impl Iterator<Item = &str>,
-    path: &str,
 ) -> Result<(u64, u64), Error> {
-    let keys: Vec<_> = names.map(|name| prefix.record(name)).collect();
+    let names: Vec<_> = names.collect();
     let (mut bytes, mut stored) = (0, 0);
-    for some in keys.chunks(AT_ONCE) {
-        let reads = some.iter().map(|key| record::read::<Member>(store.records(), key));
-        for found in futures::future::join_all(reads).await {
-            let Some(member) = found?.map(|found| found.value).filter(|member| member.x.is_some()) else { continue };
-            bytes += member.size;
-            if member.origin == path {
-                stored += member.size;
-            }
+    for some in names.chunks(AT_ONCE) {
+        let sizes = some.iter().map(|name| async move {
+            let found = record::read::<Member>(store.records(), &prefix.record(name)).await?;
+            let Some(member) = found.map(|found| found.value) else { return Ok::<_, Error>((0, 0)) };
+            let Some(x) = member.data(repository.account()) else { return Ok((0, 0)) };
+            let here = member.origin == repository.name().path() || heir(store, repository, name, &member, &x).await?;
+            Ok((member.size, if here { member.size } else { 0 }))
+        });
+        for size in futures::future::join_all(sizes).await {
+            let (size, here) = size?;
+            bytes += size;
+            stored += here;
         }
     }
     Ok((bytes, stored))
+}
+
+/// Whether a repository that did not push a blob counts it: the one that did contains it no more, and this is the first of those
+/// that share it.
+async fn heir(store: &Store, repository: &Repository, name: &str, member: &Member, x: &DataId) -> Result<bool, Error> {
+    let Ok(digest) = Digest::from_dashed(name) else { return Ok(false) };
+    let contains = async |path: &str| {
+        let Some(other) = member::sibling(repository, path) else { return Ok::<_, Error>(false) };
+        let found = member::get(store, &other, &digest).await?;
+        Ok(found.is_some_and(|found| found.value.x.as_deref() == Some(x.id())))
+    };
+    if contains(&member.origin).await? {
+        return Ok(false);
+    }
+    let (shares, mut after) = (key::shares(x), None::<String>);
+    loop {
+        let entries = store.records().page(&shares, after.as_deref(), AT_ONCE).await?;
+        for entry in &entries {
+            let path = entry.name.replace('!', "/");
+            if path == repository.name().path() {
+                return Ok(true);
+            }
+            if contains(&path).await? {
+                return Ok(false);
+            }
+        }
+        if entries.len() < AT_ONCE {
+            // A member without its share: nobody else counts it.
+            return Ok(true);
+        }
+        after = entries.last().map(|entry| entry.name.clone());
+    }
 }
 
 #[cfg(test)]
