@@ -204,7 +204,7 @@ impl World {
             assert_eq!(self.page(&members).await, target.page(&members).await);
         }
         let mut problems = Vec::new();
-        let report = verify::everything(&target.store, &mut |problem| problems.push(problem)).await.unwrap();
+        let report = verify::everything(&target.store, &mut |met| problems.push(met)).await.unwrap();
         assert_eq!((problems, report.problems, report.unnamed), (Vec::new(), 0, 0));
     }
 }
