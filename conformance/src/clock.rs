@@ -4,7 +4,7 @@ use std::{env, path::PathBuf, time::Duration};
 
 use chrono::TimeDelta;
 use storage::{
-    Clock,
+    Clock, Lives,
     clock::{SystemClock, Time},
 };
 
@@ -39,5 +39,19 @@ impl Clock for TestClock {
     /// Moves with the wall clock, forward only: a process has no time before its start.
     fn elapsed(&self) -> Duration {
         self.machine.elapsed() + Duration::from_secs(self.offset().try_into().unwrap_or_default())
+    }
+}
+
+/// The variable that shortens what is promised and left: seconds of a promise and of a write of several steps, `3,10`. All zero is for
+/// a store on which nothing is under way.
+pub const LIVES: &str = "HYTHE_TEST_LIVES";
+
+/// How long things live in the binary under test: production's lives, or what [`LIVES`] says.
+pub fn lives() -> Lives {
+    let text = env::var(LIVES).unwrap_or_default();
+    let seconds = |text: &str| text.parse().map(Duration::from_secs_f64).ok();
+    match text.split_once(',').and_then(|(promise, deadline)| Some((seconds(promise)?, seconds(deadline)?))) {
+        Some((promise, deadline)) => Lives::short(promise, deadline),
+        None => Lives::default(),
     }
 }

@@ -427,7 +427,7 @@ impl Harness {
         }
     }
 
-    /// What a program needs in its environment to reach the bucket of this harness; nothing for a folder.
+    /// What a program needs in its environment to speak to this harness's bucket; nothing for a folder.
     pub fn environment(&self) -> Vec<(String, String)> {
         self.shared.clone().or_else(|| self.bucket.as_ref().map(Bucket::environment)).unwrap_or_default()
     }

@@ -10,18 +10,26 @@
 //! | accounts are counted anew where the counters may have lost something | a slice a second of a round that begins an hour after the start and then once an hour; at once where a quota is compared for the first time |
 //! | lines of the audit that wait are written | every second, as soon as an account has a whole batch, and at the stop |
 //! | days of the audit whose time is over are removed | once a day, with the credentials |
+//! | a repository whose mark is due is collected | looked for every four minutes, then one after the other |
+//! | bytes in the trash that nobody uses are deleted | every four minutes |
+//! | the next account's old uploads are given up, or what is left of it is swept if it was deleted | every four minutes one |
+//! | the next repository is collected without a mark, once a day at most, and counted | every four minutes one |
+//!
+//! The last four take turns, a look a minute; after each slice of work its server rests 19 times as long.
 //!
 //! A read-only server writes its audit and does nothing else of it; every server looks at the log of ended rights once a second. Replicas need no agreement: each step may be done twice and harms nobody.
+
+mod collection;
 
 use std::{sync::Arc, time::Duration};
 
 use auth::{Actor, Auth, Page};
 use storage::{
-    Store, repository,
+    Clock, Store, repository,
     usage::{self, Recounter, Turn},
 };
 
-use crate::server::shutdown::Tasks;
+use crate::{metrics::Metrics, server::shutdown::Tasks};
 
 const LAST_USE: Duration = Duration::from_mins(1);
 const AUDIT: Duration = Duration::from_secs(1);
@@ -63,7 +71,8 @@ pub(crate) fn follow(tasks: &Tasks, auth: &Arc<Auth>) {
 }
 
 /// Starts the clockwork; it ends with the order to stop.
-pub(crate) fn start(tasks: &Tasks, auth: &Arc<Auth>, store: &Store) {
+pub(crate) fn start(tasks: &Tasks, auth: &Arc<Auth>, store: &Store, clock: &Arc<dyn Clock>, metrics: &Metrics) {
+    collection::start(tasks, store, clock, metrics);
     let (stop, work) = (tasks.stop().clone(), store.clone());
     tasks.spawn(async move {
         // What an earlier process of this server left is nobody else's.

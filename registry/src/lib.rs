@@ -37,7 +37,8 @@ use std::{process::ExitCode, sync::Arc};
 pub use app::App;
 pub use start::{Running, StartError, Starting, start, start_on};
 
-/// The command line with a clock of the caller's: the program passes the system's, the program of the tests one that it can set.
-pub fn main_with(clock: Arc<dyn storage::Clock>) -> ExitCode {
-    cli::main(clock)
+/// The command line with a clock and lives of the caller's: the program passes the system's and production's, the program of the
+/// tests what it can set.
+pub fn main_with(clock: Arc<dyn storage::Clock>, lives: storage::Lives) -> ExitCode {
+    cli::main(clock, lives)
 }

@@ -2,8 +2,8 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use storage::clock::SystemClock;
+use storage::{Lives, clock::SystemClock};
 
 fn main() -> ExitCode {
-    registry::main_with(Arc::new(SystemClock::new()))
+    registry::main_with(Arc::new(SystemClock::new()), Lives::default())
 }

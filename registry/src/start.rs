@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use auth::audit::AuditCounts;
 use config::{Config, PublicUrl, Scheme};
 use storage::{
-    Clock, Store,
+    Clock, Lives, Store,
     backend::local::{Disk, disk},
     copy,
 };
@@ -141,12 +141,13 @@ fn public_urls(config: &Config, address: SocketAddr) -> Vec<PublicUrl> {
 /// A server on its way. Boxed, so that the whole server is compiled once, here, and not again in every program that starts one.
 pub type Starting = Pin<Box<dyn Future<Output = Result<Running, StartError>> + Send>>;
 
-/// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests.
-pub fn start(config: Config, clock: Arc<dyn Clock>) -> Starting {
+/// Starts a server: sockets first, so that a taken port is known before anything is written; then the store; then requests. `lives`
+/// is [`Lives::default`] but in tests.
+pub fn start(config: Config, clock: Arc<dyn Clock>, lives: Lives) -> Starting {
     Box::pin(async move {
         let sockets = Sockets::bind(&config).await?;
         let opened = open::store(&config.store, true, Arc::clone(&clock)).await?;
-        serve(config, sockets, opened, clock).await
+        serve(config, sockets, opened, clock, lives).await
     })
 }
 
@@ -154,7 +155,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Starting {
 pub fn start_on(config: Config, opened: open::Opened, clock: Arc<dyn Clock>) -> Starting {
     Box::pin(async move {
         let sockets = Sockets::bind(&config).await?;
-        serve(config, sockets, opened, clock).await
+        serve(config, sockets, opened, clock, Lives::default()).await
     })
 }
 
@@ -183,6 +184,7 @@ async fn serve(
     sockets: Sockets,
     mut opened: open::Opened,
     clock: Arc<dyn Clock>,
+    lives: Lives,
 ) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new(&*clock));
     opened.observe(&metrics, &clock);
@@ -201,11 +203,11 @@ async fn serve(
     let tasks = Tasks::new();
     let read_only = config.server.read_only || opened.read_only;
     let settings = storage::Settings {
+        lives,
         read_only,
         sparse_manifests: config.server.sparse_manifests,
         gate: opened.gate.clone(),
         open_uploads: config.server.open_uploads,
-        ..storage::Settings::default()
     };
     let store = Store::new(
         Arc::clone(&opened.records),
@@ -254,7 +256,7 @@ async fn serve(
     background::audit(&tasks, &app.auth);
     background::follow(&tasks, &app.auth);
     if !read_only {
-        background::start(&tasks, &app.auth, &app.store);
+        background::start(&tasks, &app.auth, &app.store, &app.clock, &app.metrics);
         background::count(&tasks, &app.store);
     }
     listener.serve(Arc::clone(&app), acceptor, Arc::clone(&app.limits), &tasks, metrics);

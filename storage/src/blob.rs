@@ -64,11 +64,11 @@ pub async fn delete(store: &Store, target: &Deletable, digest: &Digest) -> Resul
 pub(crate) async fn delete_now(store: &Store, target: &Deletable, digest: &Digest) -> Result<(), Error> {
     let repository = target.repository();
     let key = key::member(repository, digest);
+    store.mark_dirty(repository).await?;
     loop {
         let Some(mut found) = member::get(store, repository, digest).await? else {
             return Err(repository::absent(store, repository, Error::NoBlob).await);
         };
-        let Some(x) = found.value.data(repository.account()) else { return Err(Error::NoBlob) };
         // Flag first, look second: publishing pins first and looks at members second, so one of the two sees the other.
         found.value.state = State::Dying;
         found.value.marked_by_pass = None;
@@ -84,11 +84,11 @@ pub(crate) async fn delete_now(store: &Store, target: &Deletable, digest: &Diges
                 Err(other) => return Err(other),
             }
         }
-        member::give_up(store, repository, &x, std::slice::from_ref(digest), found.value.sid.as_deref()).await?;
+        member::leave_behind(store, repository, digest, &found.value).await?;
         match store.records().remove(&key, found.version()).await {
             Ok(()) => {
                 store.usage().removed(repository.account(), found.value.size);
-                return Ok(());
+                return member::forget_hint(store, repository, digest, &found.value).await;
             }
             // A push flipped it back meanwhile; the deletion still wins last.
             Err(Error::Conflict) => {}

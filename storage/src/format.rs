@@ -115,6 +115,11 @@ async fn read(records: &dyn Records) -> Result<Option<Document<Format>>, Error> 
     record::read(records, &key::format()).await
 }
 
+/// Whether the store is being moved, or was: then nothing in the background may write.
+pub async fn at_rest(records: &dyn Records) -> Result<bool, Error> {
+    Ok(read(records).await?.is_some_and(|found| found.value.state != State::Open))
+}
+
 /// Reads what kind of store this is, writing it if the store is empty.
 ///
 /// [`Error::Refused`] says in one line why this release, this mode or this purpose must leave it alone.

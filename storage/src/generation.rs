@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Account, AccountName, Error, Generation, Store, Time, key, record};
+use crate::{Account, AccountName, Error, Generation, Repository, Store, Time, key, record};
 
 /// `gen/<G>`: written before the account that means it, by whoever makes accounts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,4 +53,16 @@ pub(crate) async fn living(store: &Store, generation: Generation) -> Result<Opti
     #[expect(clippy::disallowed_methods, reason = "the generation itself was read")]
     let account = living.map(|found| Account::new(found.name, generation));
     Ok(account)
+}
+
+/// The repository that an entry of a queue names by generation and path (`!` for `/`), while its account lives.
+pub(crate) async fn repository(store: &Store, generation: &str, path: &str) -> Result<Option<Repository>, Error> {
+    let Ok(generation) = generation.parse::<Generation>() else { return Ok(None) };
+    Ok(living(store, generation).await?.and_then(|account| repository_of(account, path)))
+}
+
+/// The repository of an account at a path, with `!` for `/`.
+pub(crate) fn repository_of(account: Account, path: &str) -> Option<Repository> {
+    let name = format!("{}/{}", account.name(), path.replace('!', "/")).parse().ok()?;
+    Repository::new(account, name)
 }

@@ -7,7 +7,6 @@
 //! | --- | --- | --- |
 //! | `sys/format` | record | layout number, lowest release, state ([`crate::format`]) |
 //! | `sys/replicas/<id>` | record | a running server |
-//! | `sys/hold/<id>` | plain | a backup or a move is under way: no bytes are deleted |
 //! | `sys/copied` | record | whose copy this store is, until it is served ([`crate::copy`]) |
 //! | `sys/install`, `sys/keys`, `sys/authlog`, `sys/public`, `sys/op/<ID>`, `sys/host/<NAME>` | record | `auth`'s; storage never reads them |
 //! | `gen/<G>` | record | account name as a label, live or deleted |
@@ -30,7 +29,8 @@
 //! | `t/<G>/q/<counter>` | record | what one process has added and removed; `q/!base` the last recount |
 //! | `t/<G>/u/<id>` | record | upload session; `u/<id>.tail.<rev>.<k>` (plain) its unwritten bytes |
 //! | `z/<hour>/<G>/<R!>` | plain | R had garbage-making work in this hour |
-//! | `x/<hour>/<G>/<X>` | plain | trash intent |
+//! | `x/<hour>/<G>/<X>`, `x/.stamp/<process>` | plain | trash intent; the store's time of a run over them |
+//! | `sys/hold/<id>` | plain | a backup or a move is under way: no bytes are deleted |
 //! | `w/<kind>/<hour>/<G>/<id>` | plain | somebody must finish this; for a deletion `id` is `R!` |
 //!
 //! Two families, two types: a [`RecordKey`] is moved by compare-and-swap only, a [`PlainKey`] is unique or idempotent and is
@@ -218,10 +218,6 @@ keys! {
     RecordKey replica(id: &str) = "sys/replicas/{id}";
     /// All running servers.
     Prefix replicas() = "sys/replicas/";
-    /// A backup or a move is under way.
-    PlainKey hold(id: &str) = "sys/hold/{id}";
-    /// All of them.
-    Prefix holds() = "sys/hold/";
     /// Whose copy this store is.
     RecordKey copied() = "sys/copied";
     /// The installation's identity and MAC roots (`auth`).
@@ -329,6 +325,8 @@ keys! {
     PlainKey last_pull(r: &Repository, m: &Digest) = "{}/l/{}", repository(r), m.dashed();
     /// Day of the last pull of a tag.
     PlainKey last_pull_tag(r: &Repository, tag: &Tag) = "{}/l/!{tag}", repository(r);
+    /// Where the collection of a repository stands; advice only.
+    RecordKey cursor(r: &Repository) = "{}/g", repository(r);
     /// Membership of a blob.
     RecordKey member(r: &Repository, d: &Digest) = "{}/b/{}", repository(r), d.dashed();
     /// Membership of a blob, by the repository's path: for whoever has no more of it.
@@ -355,14 +353,28 @@ keys! {
     PlainKey upload_tail(account: &Account, id: &str, rev: u64, piece: usize) = "t/{}/u/{id}.tail.{rev}.{piece}", account.generation();
     /// Mark: the repository had garbage-making work in this hour.
     PlainKey dirty(at: Time, r: &Repository) = "z/{}/{}/{}", hour(at), r.account().generation(), bang(r.name().path());
+    /// The marks of repositories that have work for collection, by hour.
+    Prefix dirty_all() = "z/";
     /// A repository is to be deleted.
     PlainKey repository_deletion(at: Time, r: &Repository) = "w/delete/{}/{}/{}", hour(at), r.account().generation(), bang(r.name().path());
     /// The repositories to be deleted, by the hour of the order.
     Prefix repository_deletions() = "w/delete/";
     /// Trash intent for X.
     PlainKey trash(at: Time, x: &DataId) = "x/{}/{}/{}", hour(at), x.generation(), x.id();
-    /// All trash intents, by hour.
+    /// All trash intents, by hour; the stamps before them.
     Prefix trash_all() = "x/";
+    /// The store's time at the start of one process's run over the trash.
+    PlainKey trash_stamp(process: &str) = "x/.stamp/{process}";
+    /// The stamps of all processes.
+    Prefix trash_stamps() = "x/.stamp/";
+    /// A backup or a move is under way.
+    PlainKey hold(id: &str) = "sys/hold/{id}";
+    /// All of them.
+    Prefix holds() = "sys/hold/";
+    /// What an account stores, its data objects among it where records and bytes are in one bucket.
+    Prefix stored(generation: &Generation) = "t/{generation}/";
+    /// The keys, credentials and policies of an account.
+    Prefix authority(generation: &Generation) = "auth/{generation}/";
 }
 
 #[cfg(test)]

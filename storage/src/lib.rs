@@ -18,9 +18,11 @@ pub mod copy;
 mod error;
 pub mod format;
 pub mod gate;
+pub mod gc;
 pub mod generation;
 mod hash;
 pub mod key;
+mod lives;
 pub mod manifest;
 mod member;
 mod name;
@@ -29,13 +31,17 @@ pub mod referrer;
 pub mod repository;
 mod store;
 pub mod stream;
+pub mod sweep;
 pub mod tag;
+pub mod trash;
 pub mod upload;
 pub mod usage;
 pub mod verify;
+pub mod work;
 
 pub use clock::{Clock, Time};
 pub use error::{Error, Source};
+pub use lives::Lives;
 pub use member::{hint, mount};
 pub use name::{
     Account, AccountName, Algorithm, Digest, Generation, NameError, Opener, Reference, Repository, RepositoryName, Tag,

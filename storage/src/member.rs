@@ -66,6 +66,9 @@ pub(crate) struct TrashIntent {
     pub(crate) origin: String,
     /// Its upload session.
     pub(crate) sid: Option<String>,
+    /// Its bytes, for those who count what the trash holds.
+    #[serde(default)]
+    pub(crate) size: u64,
 }
 
 impl Member {
@@ -123,7 +126,7 @@ async fn keep(
 
 /// A promise: the blob stays for at least half a promise life, and that is durable before this returns. `Ok(None)` if absent.
 pub(crate) async fn promise(store: &Store, target: &Writable, digest: &Digest) -> Result<Option<Member>, Error> {
-    let half = store.settings().promise_life / 2;
+    let half = store.lives().promise / 2;
     let now = store.now();
     if store.writable().is_err() {
         return Ok(get(store, target.repository(), digest).await?.map(|member| member.value));
@@ -174,7 +177,7 @@ pub(crate) async fn commit(
         && let Some(other) = sibling(repository, &found.value.repository)
         && share(store, target, &other, digest, deadline).await?.is_some()
     {
-        return give_up(store, repository, new.x, std::slice::from_ref(digest), Some(new.sid)).await;
+        return give_up(store, repository, new.x, std::slice::from_ref(digest), new.size, Some(new.sid)).await;
     }
 
     deadline.check(store)?;
@@ -216,7 +219,8 @@ pub(crate) async fn commit(
                 }
                 ours = present.value.x == member.x;
                 if !ours {
-                    give_up(store, repository, new.x, std::slice::from_ref(digest), Some(new.sid)).await?;
+                    let digests = std::slice::from_ref(digest);
+                    give_up(store, repository, new.x, digests, new.size, Some(new.sid)).await?;
                 }
                 break;
             }
@@ -346,17 +350,65 @@ async fn share(
     Err(contended("a blob"))
 }
 
-/// Leaves an X to the trash: the one place that deletes bytes looks later whether anybody uses it.
+/// Leaves an X that this repository's own push stored to the trash: the one place that deletes bytes looks later whether anybody
+/// uses it.
 pub(crate) async fn give_up(
     store: &Store,
     repository: &Repository,
     x: &DataId,
     digests: &[Digest],
+    size: u64,
     sid: Option<&str>,
 ) -> Result<(), Error> {
     let path = repository.name().path().to_owned();
-    let intent =
-        TrashIntent { repository: path.clone(), digests: digests.to_vec(), origin: path, sid: sid.map(str::to_owned) };
-    let body = serde_json::to_vec(&intent).map_err(Error::unknown)?;
+    let intent = TrashIntent {
+        repository: path.clone(),
+        digests: digests.to_vec(),
+        origin: path,
+        sid: sid.map(str::to_owned),
+        size,
+    };
+    leave(store, x, &intent).await
+}
+
+/// Leaves the X of a member that is about to be removed to the trash. Its origin may be another repository, which may still use it.
+pub(crate) async fn leave_behind(
+    store: &Store,
+    repository: &Repository,
+    digest: &Digest,
+    member: &Member,
+) -> Result<(), Error> {
+    let Some(x) = member.data(repository.account()) else { return Ok(()) };
+    let intent = TrashIntent {
+        repository: repository.name().path().to_owned(),
+        digests: vec![digest.clone()],
+        origin: member.origin.clone(),
+        sid: member.sid.clone(),
+        size: member.size,
+    };
+    leave(store, &x, &intent).await
+}
+
+async fn leave(store: &Store, x: &DataId, intent: &TrashIntent) -> Result<(), Error> {
+    let body = serde_json::to_vec(intent).map_err(Error::unknown)?;
     store.records().put(&key::trash(store.now(), x), body.into()).await
+}
+
+/// Removes the dedupe hint that names a member which was removed; another hint stays.
+pub(crate) async fn forget_hint(
+    store: &Store,
+    repository: &Repository,
+    digest: &Digest,
+    member: &Member,
+) -> Result<(), Error> {
+    let key = key::hint(repository.account(), digest);
+    let Some(found) = record::read::<Hint>(store.records(), &key).await? else { return Ok(()) };
+    if member.x.as_ref() != Some(&found.value.x) || found.value.repository != repository.name().path() {
+        return Ok(());
+    }
+    match store.records().remove(&key, found.version()).await {
+        // Somebody has just written a better one.
+        Err(Error::Conflict) => Ok(()),
+        other => other,
+    }
 }

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::{
-    Clock, Error, Repository, Time, UploadKeys,
+    Clock, Error, Lives, Repository, Time, UploadKeys,
     backend::{Bytes, Claim, Records},
     gate::Gate,
     key,
@@ -26,10 +26,8 @@ use crate::{
 /// Settings of the storage protocol.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long a promise (a commit, a mount, a HEAD under a push token) keeps an unreferenced blob. Default 24 h.
-    pub promise_life: chrono::Duration,
-    /// How long an upload session may be used after it was opened. Default 5 days, below the 7 after which Azure drops blocks.
-    pub session_life: chrono::Duration,
+    /// How long what is promised, left and forgotten lives.
+    pub lives: Lives,
     /// Refuse every write and delete with [`Error::ReadOnly`].
     pub read_only: bool,
     /// Take image manifests whose blobs the repository does not contain (distribution-spec: a registry MAY reject them, and this
@@ -44,8 +42,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            promise_life: chrono::Duration::hours(24),
-            session_life: chrono::Duration::days(5),
+            lives: Lives::default(),
             read_only: false,
             sparse_manifests: false,
             gate: Gate::default(),
@@ -144,6 +141,11 @@ impl Store {
         &self.0.settings
     }
 
+    /// How long things live, and the pace of the work in the background.
+    pub fn lives(&self) -> &Lives {
+        &self.0.settings.lives
+    }
+
     pub(crate) fn upload_keys(&self) -> &UploadKeys {
         &self.0.keys
     }
@@ -159,7 +161,7 @@ impl Store {
 
     /// When a promise made now ends.
     pub(crate) fn lease(&self) -> Time {
-        self.now() + self.0.settings.promise_life
+        self.now() + self.lives().promise
     }
 
     /// Refuses when the store is read-only: the first line of everything that writes.
@@ -192,7 +194,9 @@ impl Store {
     pub(crate) async fn mark_dirty(&self, repository: &Repository) -> Result<(), Error> {
         let now = self.now();
         let mark = key::dirty(now, repository);
-        if self.0.dirty.lock().contains_key(mark.as_str()) {
+        // Once is enough while a mark is taken away after its hour only.
+        let stays = self.lives().mark >= chrono::Duration::hours(1);
+        if stays && self.0.dirty.lock().contains_key(mark.as_str()) {
             return Ok(());
         }
         self.records().put(&mark, bytes::Bytes::from_static(b".")).await?;
@@ -268,16 +272,14 @@ impl Store {
     }
 }
 
-/// Ten minutes of monotonic time for a write of several steps, checked before each: a replica that was paused for longer gives up
-/// instead of writing into a world that has moved on.
+/// Ten minutes of monotonic time ([`Lives::deadline`]) for a write of several steps, checked before each: a replica that was paused
+/// for longer gives up instead of writing into a world that has moved on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Duration);
 
 impl Deadline {
-    const LENGTH: Duration = Duration::from_mins(10);
-
     pub(crate) fn start(store: &Store) -> Self {
-        Self(store.elapsed() + Self::LENGTH)
+        Self(store.elapsed() + store.lives().deadline)
     }
 
     /// [`Error::Unknown`] when the time is over.
@@ -285,7 +287,7 @@ impl Deadline {
         if store.elapsed() < self.0 {
             Ok(())
         } else {
-            Err(Error::unknown("a write took more than ten minutes and was given up"))
+            Err(Error::unknown("a write of several steps took too long and was given up"))
         }
     }
 }

@@ -274,7 +274,7 @@ async fn a_deletion_waits_for_the_manifest_in_flight() {
     assert_eq!(pass, repository::Pass { done: 0, left: 1 });
     assert!(repository::get(&world.store, &world.readable("app")).await.is_ok());
     // It never arrives: after its deadline nobody waits for it any more.
-    world.clock.advance(Duration::from_mins(16));
+    world.clock.advance(Duration::from_mins(21));
     let pass = repository::finish_deletions(&world.store, false).await.unwrap();
     assert_eq!(pass, repository::Pass { done: 1, left: 0 });
     assert_eq!(world.left_of("app"), Vec::<String>::new());

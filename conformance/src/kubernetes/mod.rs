@@ -136,7 +136,7 @@ impl Cluster {
         write("cni/none.conflist", node::CNI);
         write("kubelet.json", &node::kubelet_config(&self.dir, group, self.ports).to_string());
         let own = SelfSigned { hosts: Vec::new(), folder: self.dir.join("pki") };
-        let made = Authority::new(&own, Arc::new(SystemClock::new())).keep();
+        let made = Authority::new(&own, None, Arc::new(SystemClock::new())).keep();
         made.unwrap_or_else(|error| panic!("{error}"));
         self.kubeconfig("default", "kubeconfig");
         self.write_providers();

@@ -11,6 +11,8 @@ mod bad_input;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod collection;
+#[cfg(test)]
 mod configuration;
 #[cfg(test)]
 mod cve;

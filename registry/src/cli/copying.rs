@@ -151,7 +151,7 @@ pub(super) async fn source(settings: &Settings<false>, clock: Arc<dyn Clock>) ->
 }
 
 fn promise_life() -> TimeDelta {
-    storage::Settings::default().promise_life
+    storage::Lives::default().promise
 }
 
 /// A source is not made by opening it.

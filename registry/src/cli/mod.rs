@@ -15,6 +15,7 @@ mod credential_helper;
 mod credential_provider;
 mod cronjob;
 mod declare;
+mod gc;
 mod key;
 mod login;
 mod login_cache;
@@ -40,7 +41,7 @@ mod verify;
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
-use storage::Clock;
+use storage::{Clock, Lives};
 
 use crate::telemetry::chain;
 
@@ -88,6 +89,8 @@ enum Command {
     /// Follow, export and verify what was done, through a server or on the store
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Tell what could be freed, and why it is kept; or have it collected now
+    Gc(gc::Gc),
     /// Hash everything that is kept again, and report what is not as it was acknowledged
     Verify(verify::Verify),
     /// Copy the whole store to another place while it is served; again, and what has changed is copied
@@ -177,7 +180,7 @@ fn briefly<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, Stri
 }
 
 /// Parses the command line, runs the command and says how it ended.
-pub(crate) fn main(clock: Arc<dyn Clock>) -> ExitCode {
+pub(crate) fn main(clock: Arc<dyn Clock>, lives: Lives) -> ExitCode {
     match called().as_str() {
         credential_helper::NAME => return credential_helper::main(&clock),
         name if name.starts_with(credential_provider::NAME) => return credential_provider::main(&clock),
@@ -198,7 +201,7 @@ pub(crate) fn main(clock: Arc<dyn Clock>) -> ExitCode {
         }
         Err(error) => return end(Err(Failure::Usage(usage(&error.render().to_string())))),
     };
-    end(run(cli.command, clock))
+    end(run(cli.command, clock, lives))
 }
 
 fn end(outcome: Result<(), Failure>) -> ExitCode {
@@ -215,11 +218,11 @@ fn end(outcome: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
+fn run(command: Command, clock: Arc<dyn Clock>, lives: Lives) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         match command {
-            Command::Serve(command) => Box::pin(serve::run(command, clock)).await,
+            Command::Serve(command) => Box::pin(serve::run(command, clock, lives)).await,
             Command::Account(command) => Box::pin(account::run(command, clock)).await,
             Command::Key(command) => Box::pin(key::run(command, clock)).await,
             Command::OperatorKey(command) => Box::pin(operator_key::run(command, clock)).await,
@@ -230,6 +233,7 @@ fn run(command: Command, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Command::Tag(command) => Box::pin(tag::run(command)).await,
             Command::Usage(command) => Box::pin(usage::run(command)).await,
             Command::Audit(command) => Box::pin(audit::run(command, clock)).await,
+            Command::Gc(command) => Box::pin(gc::run(command, clock, lives)).await,
             Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
             Command::Backup(command) => Box::pin(backup::run(command, clock)).await,
             Command::Restore(command) => Box::pin(restore::run(command, clock)).await,

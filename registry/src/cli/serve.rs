@@ -5,7 +5,7 @@ use std::sync::Arc;
 use auth::{Actor, Declared, MintRequest, NewAccount, NewKey, SecretName, Shown};
 use clap::Args;
 use config::{Config, LogFormat, Origin, SelfSigned, Store};
-use storage::{AccountName, Clock};
+use storage::{AccountName, Clock, Lives};
 
 use super::{
     Failure, output,
@@ -40,7 +40,7 @@ fn account(config: &Config) -> Result<Option<AccountName>, Failure> {
     name.map_err(|error| Failure::Usage(format!("account: {error}")))
 }
 
-pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Failure> {
+pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>, lives: Lives) -> Result<(), Failure> {
     let config = configuration(&command.settings)?;
     let first_account = account(&config)?;
     let traces =
@@ -48,7 +48,7 @@ pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>) -> Result<(), Fai
     telemetry::init(&config.log, traces.as_ref()).map_err(|error| Failure::Usage(error.to_string()))?;
     // Watched before anything is announced: whoever reads "serving" may stop the server at once.
     let (mut signals, mut hangups) = (shutdown::Signals::watch()?, shutdown::Hangups::watch()?);
-    let running = crate::start(config.clone(), clock).await?;
+    let running = crate::start(config.clone(), clock, lives).await?;
     announce(&config, &running);
     if let Some(name) = first_account {
         Box::pin(welcome(&config, &running, &name)).await?;

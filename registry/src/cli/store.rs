@@ -5,7 +5,7 @@ use std::sync::Arc;
 use auth::{Auth, Listing, Page};
 use chrono::SecondsFormat;
 use config::{Config, HostName, Log, Origin, PublicUrl};
-use storage::{Clock, Store, Time};
+use storage::{Clock, Lives, Store, Time};
 use tokio_util::task::TaskTracker;
 
 use super::{Failure, settings::Settings};
@@ -23,20 +23,43 @@ pub(super) struct OnStore {
 impl OnStore {
     /// Opens the store beside a server that may be running on it.
     pub(super) async fn open(settings: &Settings<false>, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
+        Self::opened(settings, clock, false).await
+    }
+
+    /// Opens the store for work that a folder's one server does; refused while one runs.
+    pub(super) async fn open_to_work(settings: &Settings<false>, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
+        Self::opened(settings, clock, true).await
+    }
+
+    async fn opened(settings: &Settings<false>, clock: Arc<dyn Clock>, serve: bool) -> Result<Self, Failure> {
         let config = settings.load()?;
         log(&config)?;
-        let opened = open::store(&config.store, false, Arc::clone(&clock)).await?;
+        let opened = open::store(&config.store, serve, Arc::clone(&clock)).await?;
         let auth = open::auth(&opened, &config, Arc::clone(&clock)).await?;
         Ok(Self { auth, config, clock, opened })
     }
 
     /// The store itself, for the commands that read all of it.
     pub(super) fn store(&self) -> Store {
-        let settings = storage::Settings {
-            read_only: true,
-            sparse_manifests: self.config.server.sparse_manifests,
-            ..storage::Settings::default()
-        };
+        self.reader(Lives::default())
+    }
+
+    /// The same, where it is about how long things live.
+    pub(super) fn reader(&self, lives: Lives) -> Store {
+        self.over(lives, true)
+    }
+
+    /// The store, to write.
+    pub(super) fn worker(&self, lives: Lives) -> Result<Store, Failure> {
+        if self.opened.read_only {
+            return Err(storage::Error::ReadOnly.into());
+        }
+        Ok(self.over(lives, false))
+    }
+
+    fn over(&self, lives: Lives, read_only: bool) -> Store {
+        let sparse_manifests = self.config.server.sparse_manifests;
+        let settings = storage::Settings { lives, read_only, sparse_manifests, ..storage::Settings::default() };
         let (records, bytes) = (Arc::clone(&self.opened.records), Arc::clone(&self.opened.bytes));
         Store::new(records, bytes, Arc::clone(&self.clock), self.auth.upload_keys(), settings, TaskTracker::new())
     }

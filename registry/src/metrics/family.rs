@@ -93,6 +93,24 @@ families! {
         "Events that were lost because 16 MiB of them waited for the store. The next batch of each account tells how many were its own.";
     AUDIT_WAITING "hythe_audit_waiting_bytes" Gauge []
         "Bytes of events that wait to be written. Above a few hundred KiB the store is away or too slow.";
+    COLLECT_PASSES "hythe_collect_passes_total" Counter []
+        "Passes of collection over a repository.";
+    COLLECT_MARKED "hythe_collect_marked_total" Counter []
+        "Blobs that nothing names and no promise keeps, marked by a pass; any push brings them back.";
+    COLLECT_REMOVED "hythe_collect_removed_total" Counter []
+        "Blobs that a later pass took out of their repository.";
+    COLLECT_DELETED "hythe_collect_deleted_total" Counter []
+        "Data objects that were deleted because nobody used them.";
+    COLLECT_DELETED_BYTES "hythe_collect_deleted_bytes_total" Counter []
+        "Their bytes.";
+    COLLECT_UPLOADS "hythe_collect_uploads_total" Counter []
+        "Upload sessions that were taken away because their time was over.";
+    COLLECT_ACCOUNTS "hythe_collect_account_keys_total" Counter []
+        "Keys of deleted accounts that were swept.";
+    COLLECT_FAILED "hythe_collect_failures_total" Counter []
+        "Slices of collection that failed; they are made again.";
+    RECLAIMABLE "hythe_reclaimable_bytes" Gauge ["cause"]
+        "Bytes that could be freed, as this process's last round over all repositories found them: untagged (kept, because no rule says otherwise), grace, trash and uploads (these go by themselves). Absent before the first round's end.";
     BUILD "hythe_build_info" Gauge ["version"]
         "1.";
     STARTED "process_start_time_seconds" Gauge []

@@ -14,7 +14,7 @@ fn configured(folder: &tempfile::TempDir) -> Config {
 }
 
 async fn started(config: Config) -> Result<Running, StartError> {
-    start(config, Arc::new(SystemClock::new())).await
+    start(config, Arc::new(SystemClock::new()), Lives::default()).await
 }
 
 /// The answer to a GET, whole.

@@ -25,6 +25,7 @@ pub(super) async fn intend(
         digests: vec![digest.clone()],
         origin: member.origin.clone(),
         sid: None,
+        size: member.size,
     };
     let body = serde_json::to_vec(&intent).map_err(Error::unknown)?;
     target.records.put(&key::trash(clock.now(), x), body.into()).await

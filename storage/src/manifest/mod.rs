@@ -225,9 +225,10 @@ async fn settle(
     Ok(true)
 }
 
-#[derive(Debug, Serialize)]
-struct Pending<'a> {
-    refs: &'a [ManifestReference],
+/// What a manifest in flight names.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Pending<'a> {
+    pub(crate) refs: std::borrow::Cow<'a, [ManifestReference]>,
 }
 
 /// Writes the manifest: pending first, then the look at every member, then the record.
@@ -241,12 +242,15 @@ async fn commit(
 ) -> Result<(), Error> {
     let repository = target.repository();
     let pending = key::pending(repository, digest, &crate::random_text(16));
-    let body = serde_json::to_vec(&Pending { refs: &parsed.references }).map_err(Error::unknown)?;
+    let body = serde_json::to_vec(&Pending { refs: parsed.references.as_slice().into() }).map_err(Error::unknown)?;
     deadline.check(store)?;
     store.records().put(&pending, body.into()).await?;
     let written = write(store, target, digest, parsed, bytes, deadline).await;
-    let work = store.clone();
-    store.afterwards("a pending manifest's mark", async move { work.records().delete(&pending).await });
+    // A write that nobody can say the fate of may still arrive: then collection has to see what it names until it cannot.
+    if !matches!(written, Err(Error::Unknown(_))) {
+        let work = store.clone();
+        store.afterwards("a pending manifest's mark", async move { work.records().delete(&pending).await });
+    }
     written
 }
 

@@ -14,6 +14,7 @@ pub use digest::{Algorithm, Digest};
 pub use reference::Reference;
 pub use repository::{Repository, RepositoryName};
 pub use tag::Tag;
+pub(crate) use upload_id::upload_time;
 pub use upload_id::{Opener, UploadId, UploadKeys};
 
 /// Why a piece of text is not a name: what it should have been, and the rule it breaks.

@@ -141,9 +141,18 @@ impl UploadKeys {
             "2" => Some(Algorithm::Sha512),
             _ => None,
         };
-        let created_ms = i64::try_from(unbase32(id)? >> 80).ok()?;
+        let created_ms = milliseconds(id)?;
         Some(UploadId { id: id.into(), algorithm, opener: opener.parse().ok()?, created_ms })
     }
+}
+
+/// When the session was opened whose document has this name; `None` if it is none of a session.
+pub(crate) fn upload_time(id: &str) -> Option<DateTime<Utc>> {
+    (id.len() == ID).then(|| milliseconds(id)).flatten().and_then(DateTime::from_timestamp_millis)
+}
+
+fn milliseconds(id: &str) -> Option<i64> {
+    i64::try_from(unbase32(id)? >> 80).ok()
 }
 
 fn signed(repository: &Repository, payload: &str) -> Vec<u8> {
@@ -184,6 +193,8 @@ mod tests {
 
         assert_eq!(keys.verify(&repository(&old, "acme/a"), &text), Some(id.clone()));
         assert_eq!(id.created(), now);
+        assert_eq!(upload_time(id.id()), Some(now));
+        assert_eq!(upload_time(&text), None);
         assert_eq!(UploadKeys::new([&b"older"[..]]).verify(&repository(&old, "acme/a"), &text), None);
         assert_eq!(keys.verify(&repository(&old, "acme/b"), &text), None);
         assert_eq!(keys.verify(&repository(&new, "acme/a"), &text), None);

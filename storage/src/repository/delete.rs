@@ -11,7 +11,7 @@ use futures::{FutureExt, future::BoxFuture};
 
 use super::{Deleting, RepositoryRecord};
 use crate::{
-    Deletable, Digest, Error, Generation, Repository, Store, Time, blob, generation,
+    Deletable, Digest, Error, Repository, Store, Time, blob, generation,
     key::{self, PlainKey, Prefix},
     manifest, record,
 };
@@ -20,8 +20,8 @@ use crate::{
 const PAGE: usize = 500;
 /// Things removed at once.
 const PARALLEL: usize = 16;
-/// Older than this a manifest in flight is dead: its push has a deadline of ten minutes.
-const IN_FLIGHT: Duration = Duration::from_mins(15);
+/// So many deadlines old a manifest in flight is dead.
+const DEAD_AFTER: u32 = 2;
 /// An order as old as this is nobody's work any more; a younger one was seen to by the process that took it.
 const ABANDONED: Duration = Duration::from_mins(2);
 
@@ -116,14 +116,7 @@ pub async fn finish_deletions(store: &Store, all: bool) -> Result<Pass, Error> {
 async fn finish(store: &Store, entry: &str, mark: &PlainKey) -> Result<bool, Error> {
     let mut parts = entry.splitn(3, '/').skip(1);
     let (generation, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let account = match generation.parse::<Generation>() {
-        Ok(generation) => generation::living(store, generation).await?,
-        Err(_) => None,
-    };
-    let repository = account.and_then(|account| {
-        let name = format!("{}/{}", account.name(), path.replace('!', "/")).parse().ok()?;
-        Repository::new(account, name)
-    });
+    let repository = generation::repository(store, generation, path).await?;
     // What belongs to nobody any more is swept with its generation.
     let Some(repository) = repository else {
         store.records().delete(mark).await?;
@@ -141,6 +134,7 @@ async fn finish(store: &Store, entry: &str, mark: &PlainKey) -> Result<bool, Err
         return Ok(false);
     }
     // The record goes last but for the mark: without it nobody would look here again.
+    record::remove(store.records(), &key::cursor(&repository)).await?;
     store.records().delete(&key::news(&repository)).await?;
     match store.records().remove(&key, ordered.version()).await {
         Ok(()) => {}
@@ -240,7 +234,8 @@ async fn each<'a>(
 async fn in_flight(store: &Store, repository: &Repository) -> Result<bool, Error> {
     let prefix = key::pendings(repository);
     let entries = store.records().page(&prefix, None, PAGE).await?;
-    let dead = |modified: Time| (store.now() - modified).to_std().is_ok_and(|age| age > IN_FLIGHT);
+    let dead_after = store.lives().deadline * DEAD_AFTER;
+    let dead = |modified: Time| (store.now() - modified).to_std().is_ok_and(|age| age > dead_after);
     let mut alive = entries.len() == PAGE;
     for entry in &entries {
         if dead(entry.modified) {

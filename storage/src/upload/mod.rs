@@ -13,6 +13,7 @@ use crate::{
     Algorithm, Digest, Error, Opener, Store, UploadId, Writable, key, member, record, stream::ByteStream, usage,
 };
 use session::{Session, State};
+pub(crate) use session::{bury, data, left_open, may_commit};
 pub use write::CHUNK_MIN;
 use write::{Intent, Writer};
 
@@ -39,7 +40,7 @@ pub async fn open(
 /// Reads the id in an upload's `Location`. [`Error::NoUpload`] if it is not one of this repository, or too old.
 pub fn parse(store: &Store, target: &Writable, text: &str) -> Result<UploadId, Error> {
     let id = store.upload_keys().verify(target.repository(), text).ok_or(Error::NoUpload)?;
-    if store.now() - id.created() > store.settings().session_life {
+    if store.now() - id.created() > store.lives().session {
         return Err(Error::NoUpload);
     }
     Ok(id)

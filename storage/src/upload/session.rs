@@ -73,9 +73,6 @@ pub(super) struct Session {
     pub(super) small_chunks: u32,
 }
 
-/// A commit may be repeated for so long after it began: a lost answer, a dead replica.
-const REPEAT_FOR: chrono::Duration = chrono::Duration::hours(1);
-
 impl Session {
     /// The data object.
     pub(super) fn data(&self, account: &Account) -> Result<DataId, Error> {
@@ -108,7 +105,7 @@ pub(super) async fn repeat(
     };
     let session = found.value;
     let State::Committing { want, at } = &session.state else { return Ok(None) };
-    if want != digest || store.now() - *at > REPEAT_FOR {
+    if want != digest || store.now() - *at > store.lives().repeat {
         return Err(Error::NoUpload);
     }
     let deadline = Deadline::start(store);
@@ -177,36 +174,101 @@ pub(super) async fn cancel(store: &Store, target: &Writable, id: &UploadId) -> R
             Err(Error::Conflict) => continue,
             Err(other) => return Err(other),
         }
-        return abandon(store, repository, id, &found.value).await;
+        abandon(store, repository, id.id(), &found.value).await?;
+        return drop_tail(store, repository.account(), id, found.value.tail.as_ref()).await;
     }
 }
 
-/// Gives up what a session that has ended holds.
-pub(super) async fn abandon(
-    store: &Store,
-    repository: &Repository,
-    id: &UploadId,
-    session: &Session,
-) -> Result<(), Error> {
-    let account = repository.account();
-    let x = session.data(account)?;
+/// Gives up the bytes of a session that has ended.
+async fn abandon(store: &Store, repository: &Repository, sid: &str, session: &Session) -> Result<(), Error> {
+    // A session that was cancelled before its first byte has nothing.
+    if session.saved.0.is_null() {
+        return Ok(());
+    }
+    let x = session.data(repository.account())?;
     store.bytes().abort(&x, &session.saved).await?;
     let candidates = session.candidates();
-    member::give_up(store, repository, &x, &candidates, Some(id.id())).await?;
-    give_up_predecessor(store, repository, id, session).await?;
-    drop_tail(store, account, id, session.tail.as_ref()).await
+    member::give_up(store, repository, &x, &candidates, session.offset, Some(sid)).await?;
+    give_up_predecessor(store, repository, sid, session).await
+}
+
+/// Whether an X that this session stored may yet become a member: somebody may go on with the session, or its commit is under way or
+/// may be repeated. `now` is the store's time, a moment ago.
+pub(crate) async fn may_commit(store: &Store, account: &Account, sid: &str, now: Time) -> Result<bool, Error> {
+    let found = record::read::<Session>(store.records(), &key::upload(account, sid)).await?;
+    Ok(found.is_some_and(|found| match found.value.state {
+        State::Open | State::Busy { .. } => true,
+        State::Committing { at, .. } => {
+            let young = |at: Time, now: Time| now - at < store.lives().commit;
+            young(at, store.now()) || found.modified().is_some_and(|at| young(at, now))
+        }
+        State::Cancelled => false,
+    }))
+}
+
+/// Bytes of a session that was left open.
+pub(crate) async fn left_open(store: &Store, account: &Account, sid: &str) -> Result<u64, Error> {
+    let found = record::read::<Session>(store.records(), &key::upload(account, sid)).await?;
+    Ok(found.map_or(0, |found| match found.value.state {
+        State::Open | State::Busy { .. } => found.value.offset,
+        State::Committing { .. } | State::Cancelled => 0,
+    }))
+}
+
+/// The data objects of a session, for the sweep of an account that is gone.
+pub(crate) async fn data(store: &Store, account: &Account, sid: &str) -> Result<Vec<DataId>, Error> {
+    let Some(found) = record::read::<Session>(store.records(), &key::upload(account, sid)).await? else {
+        return Ok(Vec::new());
+    };
+    let session = found.value;
+    let x = session.data(account)?;
+    if !session.saved.0.is_null() {
+        store.bytes().abort(&x, &session.saved).await?;
+    }
+    let was = session.was.and_then(|was| DataId::parse(account.generation(), &was));
+    Ok(std::iter::once(x).chain(was).collect())
+}
+
+/// Takes away the document of a session that is over for good, after its bytes are somebody's: a member's, or the trash's.
+/// `written_since`: a document that was written after this time is somebody's still. `false` if it stays.
+pub(crate) async fn bury(store: &Store, account: &Account, sid: &str, written_since: Time) -> Result<bool, Error> {
+    let key = key::upload(account, sid);
+    let Some(found) = record::read::<Session>(store.records(), &key).await? else { return Ok(true) };
+    if found.modified().is_some_and(|at| at > written_since) {
+        return Ok(false);
+    }
+    let session = &found.value;
+    let Some(repository) = crate::generation::repository_of(account.clone(), &session.repository) else {
+        return Err(Error::corrupt("an upload session names no repository"));
+    };
+    let became = match &session.state {
+        State::Committing { want, .. } => member::get(store, &repository, want).await?,
+        State::Open | State::Busy { .. } | State::Cancelled => None,
+    };
+    if became.is_none_or(|member| member.value.x.as_ref() != Some(&session.x)) {
+        abandon(store, &repository, sid, session).await?;
+    }
+    match store.records().remove(&key, found.version()).await {
+        Ok(()) => {}
+        Err(Error::Conflict) => return Ok(false),
+        Err(other) => return Err(other),
+    }
+    // Where a removal leaves an empty object, every upload would leave one. This one goes: its id is used once and its token is
+    // refused by now, so nobody makes this record again.
+    store.records().delete(&key::uploads(account).plain(sid)).await?;
+    Ok(true)
 }
 
 /// Gives up the whole object that the session outgrew.
 pub(super) async fn give_up_predecessor(
     store: &Store,
     repository: &Repository,
-    id: &UploadId,
+    sid: &str,
     session: &Session,
 ) -> Result<(), Error> {
     let was = session.was.as_ref().and_then(|was| DataId::parse(repository.account().generation(), was));
     match was {
-        Some(was) => member::give_up(store, repository, &was, &[], Some(id.id())).await,
+        Some(was) => member::give_up(store, repository, &was, &[], session.offset, Some(sid)).await,
         None => Ok(()),
     }
 }

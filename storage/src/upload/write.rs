@@ -213,17 +213,23 @@ impl Writer {
         }
         let outgrown =
             !nothing_more && (document.value.was.is_some() || !store.bytes().can_grow(&document.value.saved));
+        let mut dead = None;
         if outgrown {
             // The session's bytes lie in an object that cannot grow: they become the first bytes of a new one.
             let x = DataId::random(account);
-            document.value.saved = store.bytes().begin(&x, false, None).await?;
+            let saved = std::mem::replace(&mut document.value.saved, store.bytes().begin(&x, false, None).await?);
+            let old = std::mem::replace(&mut document.value.x, x.id().to_owned());
             if document.value.was.is_none() {
-                document.value.was = Some(std::mem::replace(&mut document.value.x, x.id().to_owned()));
+                document.value.was = Some(old);
             } else {
-                document.value.x = x.id().to_owned();
+                // A writer died while it read the first bytes over: the document forgets what it had sent.
+                dead = DataId::parse(account.generation(), &old).map(|x| (x, saved));
             }
         }
         lost_means_gap(record::update(store.records(), &key, &mut document).await, have)?;
+        if let Some((x, saved)) = dead {
+            store.bytes().abort(&x, &saved).await?;
+        }
         let x = document.value.data(account)?;
         let mut append;
         if outgrown {
@@ -393,7 +399,7 @@ impl Writer {
             let rev = self.document.rev() + 1;
             self.document.value.tail = Some(session::put_tail(&self.store, account, &self.id, rev, tail).await?);
         }
-        session::give_up_predecessor(&self.store, repository, &self.id, &self.document.value).await?;
+        session::give_up_predecessor(&self.store, repository, self.id.id(), &self.document.value).await?;
         let hash = self.hashing.settle().await?.save();
         let session = &mut self.document.value;
         session.was = None;
@@ -421,7 +427,7 @@ impl Writer {
         }
         let repository = self.target.repository();
         let account = repository.account();
-        session::give_up_predecessor(&self.store, repository, &self.id, &self.document.value).await?;
+        session::give_up_predecessor(&self.store, repository, self.id.id(), &self.document.value).await?;
         let session = &mut self.document.value;
         session.was = None;
         let old_tail = session.tail.take();
@@ -434,7 +440,7 @@ impl Writer {
         if known.is_none()
             && let Err(error) = session::read_back(&self.store, &x, size, digest).await
         {
-            crate::member::give_up(&self.store, repository, &x, &[], Some(self.id.id())).await?;
+            crate::member::give_up(&self.store, repository, &x, &[], size, Some(self.id.id())).await?;
             return Err(error);
         }
         super::settle(&self.store, &self.target, &self.id, &self.document.value, digest, deadline).await?;

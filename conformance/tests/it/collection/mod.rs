@@ -1,0 +1,5 @@
+//! Collection runs all the time, and no client can tell.
+
+mod command;
+mod soak;
+mod stored;
