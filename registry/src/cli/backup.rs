@@ -9,6 +9,7 @@ use super::{
     Failure,
     account::On,
     copying::{self, Copied, Ends, Heard, Other, Settled},
+    moving::FILLING,
 };
 
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub(super) async fn run(command: Backup, clock: Arc<dyn Clock>) -> Result<(), Fa
     let to = copying::named(&command.to, &command.other)?;
     let ends = Ends::open(&command.on.settings, Settled::Source, to, "TO_", &clock).await?;
     if ends.state().await? == State::Filling {
-        return Err(Failure::Failed("this store is itself the target of a copy that has not ended".into()));
+        return Err(Failure::Failed(FILLING.to_owned()));
     }
     let heard = Heard::new();
     let copier = ends.copier(Aim::Backup, &heard, &*clock).await?;

@@ -27,6 +27,8 @@ use super::{
 };
 use crate::replica;
 
+/// A target is no source yet.
+pub(super) const FILLING: &str = "this store is itself the target of a copy that has not ended";
 /// How long servers may take to say that they write nothing any more.
 const FREEZE: Duration = Duration::from_mins(1);
 /// How long they may take to end.
@@ -65,7 +67,7 @@ pub(super) async fn run(command: Move, clock: Arc<dyn Clock>) -> Result<(), Fail
     match ends.state().await? {
         State::Open | State::Moving => {}
         State::Filling => {
-            return Err(Failure::Failed("this store is itself the target of a copy that has not ended".into()));
+            return Err(Failure::Failed(FILLING.to_owned()));
         }
         State::Moved if copy::agreed(&*ends.target.records).await? => {}
         State::Moved => return Err(Failure::Failed("this store was moved away before".into())),
@@ -181,6 +183,7 @@ async fn abandon(command: &Move, clock: Arc<dyn Clock>) -> Result<(), Failure> {
             Ok(())
         }
         State::Moved => Err(Failure::Failed("this store was moved; go on with the one that it was moved to".into())),
-        State::Open | State::Filling => Err(Failure::Failed("this store is not being moved".into())),
+        State::Filling => Err(Failure::Failed(FILLING.to_owned())),
+        State::Open => Err(Failure::Failed("this store is not being moved".into())),
     }
 }
