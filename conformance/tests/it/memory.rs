@@ -4,10 +4,14 @@ use std::{env, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use conformance::{
-    Harness,
-    harness::read_text,
+    Client, Harness, Request, Store,
+    clock::LIVES,
+    fixture::{Algorithm, Content, media},
+    harness::{free_address, read_text, until},
     load::{Connection, Layer},
+    push,
 };
+use serde_json::json;
 use tokio::task::JoinSet;
 
 const CLIENTS: u64 = 8;
@@ -70,4 +74,47 @@ async fn eight_pushes_and_eight_pulls_of_large_layers_take_forty_megabytes() {
     }
     eprintln!("anonymous memory: {} KiB pushing, {} KiB pushing and pulling", most[0], most[1]);
     assert!(most.iter().all(|&most| most <= LIMIT), "{most:?} KiB of anonymous memory; {LIMIT} are allowed");
+}
+
+/// Collection passes over manifests of ten thousand layers each, all the time. `HYTHE_LONG=1`: fifty of them.
+#[tokio::test]
+async fn passes_over_the_largest_manifests_take_forty_megabytes() {
+    let manifests = if env::var_os("HYTHE_LONG").is_some() { 50 } else { 6 };
+    let operations = free_address();
+    let mut harness = Harness::stopped(Store::Local).await;
+    harness.set(&[(LIVES, "0,600")], &["--sparse-manifests", "--operations", &operations.to_string()]);
+    harness.boot().await;
+    let account = harness.account("acme").await;
+    let caller = account.caller(&account.push().await);
+    for one in 0..manifests {
+        let layer = |layer: usize| {
+            json!({
+                "mediaType": media::OCI_LAYER,
+                "digest": Algorithm::Sha256.digest(format!("{one} {layer}").as_bytes()),
+                "size": 1000,
+            })
+        };
+        let layers: Vec<_> = (0..9_999).map(layer).collect();
+        let document = json!({
+            "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": layers[0], "layers": layers,
+        });
+        let manifest = Content::new(Algorithm::Sha256, media::OCI_MANIFEST, document.to_string());
+        caller.send(push::manifest_request("acme/huge", &format!("v{one}"), &manifest)).await.expect(201);
+    }
+    // The pushes had their share of memory too: what is looked at begins with a new process.
+    harness.restart().await;
+    let passes = async || {
+        let page = Client::new(operations).send(Request::get("/metrics")).await.text();
+        let line = page.lines().find_map(|line| line.strip_prefix("hythe_collect_passes_total "));
+        line.and_then(|number| number.parse::<u64>().ok()).unwrap_or_default()
+    };
+    let pid = harness.pid().expect("it runs");
+    let mut most = 0;
+    until("it has passed a few times", async || {
+        most = most.max(anonymous(pid).expect("the server lives"));
+        passes().await >= 5
+    })
+    .await;
+    eprintln!("anonymous memory: {most} KiB collecting {manifests} manifests of 10,000 layers");
+    assert!(most <= LIMIT, "{most} KiB of anonymous memory; {LIMIT} are allowed");
 }

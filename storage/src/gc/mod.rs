@@ -116,11 +116,13 @@ pub async fn next(store: &Store) -> Result<Option<Outcome>, Error> {
 
 /// A pass over a repository that a mark names. The mark goes last, so that a pass that died begins again.
 async fn marked(store: &Store, repository: &Repository, mark: &PlainKey) -> Result<Outcome, Error> {
-    let (outcome, again) = pass(store, repository, false).await?;
-    let again = match outcome {
-        Outcome::Passed(_) => again,
+    let passed = pass(store, repository, false).await;
+    let again = match &passed {
+        Ok((Outcome::Passed(_), again)) => *again,
         // Whoever is at it now may have begun before what this mark is about.
-        Outcome::Elsewhere | Outcome::TooSoon => Some(store.now()),
+        Ok((Outcome::Elsewhere | Outcome::TooSoon, _)) => Some(store.now()),
+        // A repository that cannot be collected must not keep the others from their turn.
+        Err(_) => Some(store.now() + store.lives().mark),
     };
     let left = match again {
         Some(when) => Some(work::collect_at(store, repository, when).await?),
@@ -129,7 +131,7 @@ async fn marked(store: &Store, repository: &Repository, mark: &PlainKey) -> Resu
     if left.as_ref() != Some(mark) {
         store.records().delete(mark).await?;
     }
-    Ok(outcome)
+    passed.map(|(outcome, _)| outcome)
 }
 
 /// Passes over a repository, whether a mark names it or not; what is left to do is left to a mark.

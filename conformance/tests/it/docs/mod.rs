@@ -3,6 +3,7 @@
 mod account_hosts;
 mod api;
 mod audit;
+mod collection;
 mod from_elsewhere;
 mod keys_and_secrets;
 mod kubernetes;

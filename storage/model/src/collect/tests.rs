@@ -33,6 +33,19 @@ fn push_again() -> Collect {
     Collect { roles, named: true, forget: true, repeats: true, deaths: long(), ..Collect::default() }
 }
 
+/// Mounts both ways while both repositories are passed over; `push`: one of them is a push, that adopts or not.
+fn crossing(push: bool) -> Collect {
+    let first = if push { Role::Push { repository: B, x: 1, head: true } } else { Role::Mount { to: B } };
+    let roles = vec![
+        first,
+        Role::Mount { to: A },
+        Role::Collect { repository: A, passes: 2 },
+        Role::Trash { runs: bound(1, 2) },
+        Role::Collect { repository: B, passes: 2 },
+    ];
+    Collect { roles: if long() { roles } else { roles[..4].to_vec() }, ..Collect::default() }
+}
+
 /// Two clients push the same blob with manifests of their own.
 fn two_pushes() -> Collect {
     let roles = vec![
@@ -136,6 +149,14 @@ fn two_workers_on_one_repository_are_only_wasteful() {
 #[test]
 fn a_mounted_blob_outlives_its_source() {
     holds("collect/mount", mount());
+}
+
+#[test]
+fn mounts_both_ways_keep_what_both_repositories_let_go() {
+    holds("collect/crossing", crossing(false));
+    if long() {
+        holds("collect/crossing, pushed", crossing(true));
+    }
 }
 
 #[test]

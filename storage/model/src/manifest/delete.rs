@@ -127,6 +127,7 @@ impl Manifests {
                     let again = Delete { at: At::Load, looked: false, ..delete };
                     return if retention { ends(s) } else { s.processes[i] = Process::Delete(again) };
                 }
+                s.stands = false;
                 goes(s, if self.is(Mutant::EntryBeforeRemoval) { At::Marks } else { At::Entry });
             }),
             At::Entry => out.step(i, "a deletion clears the entry away", |s| {
@@ -155,10 +156,11 @@ impl Manifests {
             }),
             At::TagRemove => out.step(i, "a deletion removes the tag", |s| {
                 let removed = s.tag.remove(i);
+                s.stands &= !removed;
                 goes(s, if removed { At::ClearMark } else { At::TagRead });
             }),
             At::ClearMark => out.step(i, "a deletion is done with the marks", |s| {
-                if self.is(Mutant::SharedMarks) {
+                if self.is(Mutant::MarkCleared) {
                     s.marks = 0;
                     s.aged = 0;
                 }
@@ -198,7 +200,8 @@ impl Manifests {
             }
             Clean::Tag(bit) => out.step(i, "a pass reads the mark's tag", |s| {
                 let here = s.tag.read(i) == Some(Target::Here);
-                goes(s, if here { Clean::Young } else { Clean::Clear(bit) });
+                let next = if self.is(Mutant::YoungMarksIgnored) { Clean::Look } else { Clean::Young };
+                goes(s, if here { next } else { Clean::Clear(bit) });
             }),
             Clean::Clear(bit) => out.step(i, "a pass clears the mark away", |s| {
                 s.marks &= !bit;
@@ -215,7 +218,7 @@ impl Manifests {
                 out.step(i, "a pass looks at the manifest", |s| if there { idle(s) } else { goes(s, Clean::Untag) });
             }
             Clean::Untag => out.step(i, "a pass removes a tag that dangles", |s| {
-                s.tag.remove(i);
+                s.robbed |= s.tag.remove(i) && s.stands;
                 idle(s);
             }),
         }

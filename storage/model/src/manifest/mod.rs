@@ -81,8 +81,11 @@ pub(crate) struct State {
     pins: u8,
     /// For the property: a version that needs the manifest is published.
     published: bool,
-    /// For the property: a push to the tag was acknowledged.
+    /// For the properties: a push to the tag was acknowledged; since then nobody has taken manifest or tag away.
     acknowledged: bool,
+    stands: bool,
+    /// For the property: a pass took a tag that stood.
+    robbed: bool,
     processes: [Process; PROCESSES],
 }
 
@@ -119,10 +122,14 @@ pub(crate) enum Mutant {
     OnePass,
     /// Retention looks at tags before it reads the manifest that it will remove.
     TagsBeforeVersion,
-    /// All pushes to a tag share one mark, and a deletion clears it away.
-    SharedMarks,
+    /// All pushes of a manifest to a tag share one mark, which is cleared away when it is a day old.
+    OneMark,
+    /// And a deletion clears it away at once.
+    MarkCleared,
     /// Marks are cleared away whatever their age.
     YoungMarksCleared,
+    /// A pass that removes a dangling tag does not look for young marks of it.
+    YoungMarksIgnored,
     /// A push that fails leaves the tag that it has set.
     TagLeftBehind,
     /// A deletion clears the entry away before it removes the manifest.
@@ -146,6 +153,7 @@ pub(crate) struct Manifests {
 pub(crate) const TAG: &str = "when all is done, the tag's manifest is there, or somebody died and left a mark";
 pub(crate) const PINNED: &str = "a published manifest is there";
 pub(crate) const LISTED: &str = "when all is done, the manifest is listed, and only then";
+pub(crate) const STANDS: &str = "a pass takes no tag whose push was acknowledged since the last deletion";
 pub(crate) const RETAINED: &str = "without a deletion a pushed tag's manifest is there";
 
 impl Manifests {
@@ -154,7 +162,7 @@ impl Manifests {
     }
 
     fn mark(&self, i: usize) -> u8 {
-        if self.is(Mutant::SharedMarks) { 1 } else { 1 << i }
+        if self.is(Mutant::OneMark) || self.is(Mutant::MarkCleared) { 1 } else { 1 << i }
     }
 
     fn all_rest(state: &State) -> bool {
@@ -182,6 +190,8 @@ impl Model for Manifests {
             pins: 0,
             published: false,
             acknowledged: false,
+            stands: false,
+            robbed: false,
             processes: [Process::Done; PROCESSES],
         };
         if self.pushed {
@@ -238,6 +248,7 @@ impl Model for Manifests {
                 let dangles = s.tag.peek() == Some(Target::Here) && s.manifest.peek().is_none();
                 !Self::all_rest(s) || !dangles || s.marks != 0 && !Self::all_done(s)
             }),
+            Property::always(STANDS, |_, s: &State| !s.robbed),
             Property::always(PINNED, |_, s: &State| !s.published || s.manifest.peek().is_some()),
             Property::always(LISTED, |_, s: &State| !Self::all_done(s) || s.entry == s.manifest.peek().is_some()),
             Property::always(RETAINED, |model: &Self, s: &State| {

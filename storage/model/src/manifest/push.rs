@@ -63,6 +63,7 @@ impl Manifests {
         };
         let acknowledged = |s: &mut State| {
             s.acknowledged = true;
+            s.stands = s.tag.peek() == Some(Target::Here);
             s.ends(i);
         };
         match push.at {
@@ -145,6 +146,7 @@ impl Manifests {
             }
             At::UndoRemove => out.step(i, "fails, and removes its tag", |s| {
                 let removed = s.tag.remove(i);
+                s.stands &= !removed;
                 goes(s, if removed { At::UndoEntry } else { At::UndoTag });
             }),
             At::UndoEntry => {
@@ -163,7 +165,12 @@ impl Manifests {
                 None => s.ends(i),
             }),
             At::UntagRemove => out.step(i, "DELETE of the tag removes it", |s| {
-                if s.tag.remove(i) { s.ends(i) } else { goes(s, At::Untag) }
+                if s.tag.remove(i) {
+                    s.stands = false;
+                    s.ends(i);
+                } else {
+                    goes(s, At::Untag);
+                }
             }),
         }
     }

@@ -1,6 +1,6 @@
 //! What is explored, and what must be found.
 
-use super::{LISTED, Manifests, Mutant, PINNED, RETAINED, Role, TAG};
+use super::{LISTED, Manifests, Mutant, PINNED, RETAINED, Role, STANDS, TAG};
 use crate::check::{breaks, holds, long};
 
 fn with(pushed: bool, roles: &[Role]) -> Manifests {
@@ -18,6 +18,7 @@ fn a_deletion_takes_the_tags_and_a_push_brings_them() {
     holds("manifest/deletions, new", deletions(false));
     holds("manifest/deletions, pushed", deletions(true));
     holds("manifest/two deletions", with(true, &[Role::Push, Role::Delete, Role::Delete, Role::Clean]));
+    holds("manifest/two pushes", with(true, &[Role::Push, Role::Delete, Role::Push, Role::Clean]));
     holds("manifest/moved", with(true, &[Role::Push, Role::Delete, Role::Move, Role::Clean]));
     holds("manifest/untagged", with(true, &[Role::Push, Role::Delete, Role::Untag, Role::Clean]));
 }
@@ -66,8 +67,11 @@ fn every_mutant_is_caught() {
     without(Mutant::OnePass, retained.clone(), RETAINED);
     without(Mutant::TagsBeforeVersion, retained, RETAINED);
     let re_pushed = with(true, &[Role::Push, Role::Delete, Role::Delete, Role::Untag]);
-    without(Mutant::SharedMarks, Manifests { losses: false, ..re_pushed }, TAG);
+    without(Mutant::MarkCleared, Manifests { losses: false, ..re_pushed }, TAG);
+    let cleaned = with(true, &[Role::Push, Role::Delete, Role::Untag, Role::Clean]);
+    without(Mutant::OneMark, Manifests { losses: false, ..cleaned }, TAG);
     without(Mutant::YoungMarksCleared, with(true, &[Role::Push, Role::Delete, Role::Untag, Role::Clean]), TAG);
+    without(Mutant::YoungMarksIgnored, with(true, &[Role::Push, Role::Delete, Role::Push, Role::Clean]), STANDS);
     without(Mutant::TagLeftBehind, deletions(true), TAG);
     without(Mutant::EntryBeforeRemoval, with(true, &[Role::Publish, Role::Delete]), LISTED);
     without(Mutant::EntryNotSettled, deletions(true), LISTED);

@@ -20,8 +20,8 @@ use crate::{
 };
 
 pub(crate) const PARTS: usize = 2;
-pub(crate) const OBJECTS: usize = 4;
-const PROCESSES: usize = 4;
+pub(crate) const OBJECTS: usize = 8;
+const PROCESSES: usize = 5;
 
 /// Parts by who sent them; 0 is none.
 pub(crate) type Content = [u8; 2];
@@ -89,8 +89,8 @@ pub(crate) struct State {
     objects: [Object; OBJECTS],
     /// Ids of objects that were given out.
     named: u8,
-    /// The member of each digest, at most two of them.
-    members: [Option<(Content, u8)>; 2],
+    /// The member of each digest, at most three of them.
+    members: [Option<(Content, u8)>; 3],
     /// Trash intents: a bit X.
     intents: u8,
     hours: bool,
@@ -179,7 +179,7 @@ impl Model for Uploads {
             document: Record::absent(),
             objects: [Object::None; OBJECTS],
             named: 0,
-            members: [None; 2],
+            members: [None; 3],
             intents: 0,
             hours: false,
             overtaken: false,

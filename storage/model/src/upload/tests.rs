@@ -34,6 +34,9 @@ fn a_digest_never_lies_whoever_writes() {
 fn a_session_outgrows_its_first_object() {
     holds("upload/outgrown", outgrown());
     if long() {
+        let clients: [&'static [Turn]; 3] =
+            [&[Turn::Small, Turn::Part, Turn::Commit], &[Turn::Part, Turn::Commit], &[Turn::Part, Turn::Commit]];
+        holds("upload/outgrown, three clients", with(&clients));
         holds("upload/outgrown, block lists", Uploads { rewritable: true, ..outgrown() });
     }
 }
@@ -41,6 +44,11 @@ fn a_session_outgrows_its_first_object() {
 #[test]
 fn a_cancelled_session_leaves_nothing() {
     holds("upload/cancelled", cancelled());
+    if long() {
+        let clients: [&'static [Turn]; 3] =
+            [&[Turn::Small, Turn::Part, Turn::Commit], &[Turn::Part, Turn::Commit], &[Turn::Cancel]];
+        holds("upload/cancelled, three clients", with(&clients));
+    }
 }
 
 /// Each rule is needed: without it the property fails.
