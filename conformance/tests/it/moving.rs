@@ -1,7 +1,7 @@
 //! `hythe backup`, `restore` and `move`: from folder to bucket and back while clients push, killed in the middle, and nobody has to
 //! be given a new password.
 //!
-//! `HYTHE_LONG=1` asks for 100,000 blobs and 20 kills.
+//! `HYTHE_LONG=1` asks for 100,000 blobs and 20 kills, a larger number for so many blobs.
 
 use std::{
     collections::BTreeMap,
@@ -21,8 +21,10 @@ use serde_json::Value;
 
 const REPOSITORIES: [&str; 2] = ["acme/web", "acme/batch"];
 
-fn long() -> bool {
-    env::var_os("HYTHE_LONG").is_some()
+/// How many blobs a long run is asked for.
+fn long() -> Option<usize> {
+    let asked = env::var("HYTHE_LONG").ok()?.parse().ok()?;
+    Some(if asked == 1 { 100_000 } else { asked })
 }
 
 /// What is acknowledged of a registry: digest by repository and tag.
@@ -68,7 +70,7 @@ async fn fill(caller: &Caller, blobs: usize) -> Tags {
     }
     let pushes = (0..blobs).map(|n| async move {
         let size = if n % 50 == 0 { 9 << 20 } else { 2000 };
-        let size = if long() { 2000 } else { size };
+        let size = if long().is_some() { 2000 } else { size };
         let content = Content::random(Algorithm::Sha256, &format!("blob {n}"), size);
         assert_eq!(try_blob(caller, REPOSITORIES[n % 2], &content).await, Some(201));
     });
@@ -125,7 +127,7 @@ async fn verified(harness: &Harness) -> Value {
 async fn killed(harness: &Harness, args: &[&str], flag: &str, other: &Harness, kills: u32) -> u32 {
     let mut deaths = 0;
     for kill in 0..kills {
-        let pause = Duration::from_millis(u64::from(80 + 60 * kill) * if long() { 20 } else { 1 });
+        let pause = Duration::from_millis(u64::from(80 + 60 * kill) * if long().is_some() { 10 } else { 1 });
         // Dropped half way, which kills it.
         let run = tokio::time::timeout(pause, harness.run_with(args, flag, other).end()).await;
         deaths += u32::from(run.is_err());
@@ -160,15 +162,15 @@ async fn a_folder_becomes_a_bucket_and_a_folder_again_under_load_and_every_login
     let pull = acme.pull().await;
     folder.hythe(&["credential", "revoke", "acme", &ended.id]).await;
     folder.heard().await;
-    let mut tags = fill(&caller(&folder, &credential), if long() { 100_000 } else { 400 }).await;
+    let mut tags = fill(&caller(&folder, &credential), long().unwrap_or(400)).await;
 
     let mut bucket = Harness::stopped(Store::Minio).await;
     let (end, writer) = (AtomicBool::new(false), caller(&folder, &credential));
     let (moved, (acknowledged, status)) = tokio::join!(
         async {
-            let deaths = killed(&folder, &["move"], "--to", &bucket, if long() { 20 } else { 6 }).await;
+            let deaths = killed(&folder, &["move"], "--to", &bucket, if long().is_some() { 20 } else { 6 }).await;
             assert!(deaths >= 4, "{deaths}");
-            let patience = Duration::from_mins(if long() { 60 } else { 5 });
+            let patience = Duration::from_mins(if long().is_some() { 60 } else { 5 });
             folder.run_with(&["move"], "--to", &bucket).patience(patience).ok().await
         },
         load(&writer, &end),
