@@ -58,6 +58,10 @@ pub enum Right {
     ReadAudit,
     /// To read the installation's audit.
     ReadInstallationAudit,
+    /// To open a session, in whatever account the key is of: the key by itself.
+    OpenSession,
+    /// To ask about the session that asks and to close it: a session.
+    OwnSession,
 }
 
 /// What a right does, where a retired key or a read-only account makes a difference.
@@ -74,7 +78,7 @@ enum Effect {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ListAccounts,
         Self::KeepAccounts,
         Self::ReadAccount,
@@ -97,9 +101,11 @@ impl Right {
         Self::ReadAllUsage,
         Self::ReadAudit,
         Self::ReadInstallationAudit,
+        Self::OpenSession,
+        Self::OwnSession,
     ];
 
-    /// The roles whose access keys have it, in their own account.
+    /// The roles whose access keys have it, in their own account; of [`Right::OwnSession`], the keys of the sessions.
     pub const fn roles(self) -> &'static [Role] {
         use Role::{Installer, Owner, Publisher, Viewer};
         match self {
@@ -117,6 +123,7 @@ impl Right {
                 &[Owner, Publisher, Viewer]
             }
             Self::Mint | Self::EndCredentials => &[Owner, Publisher, Installer],
+            Self::OpenSession | Self::OwnSession => &[Owner, Publisher, Installer, Viewer],
         }
     }
 
@@ -144,7 +151,9 @@ impl Right {
             | Self::ReadRepositories
             | Self::ChangeRepositories
             | Self::DeleteContent
-            | Self::ReadAudit => false,
+            | Self::ReadAudit
+            | Self::OpenSession
+            | Self::OwnSession => false,
         }
     }
 
@@ -161,8 +170,8 @@ impl Right {
             | Self::ReadAllUsage
             | Self::ReadAudit
             | Self::ReadInstallationAudit => Effect::Reads,
-            Self::Mint => Effect::Mints,
-            Self::EndKeys | Self::EndCredentials | Self::EndTrusts => Effect::Ends,
+            Self::Mint | Self::OpenSession => Effect::Mints,
+            Self::EndKeys | Self::EndCredentials | Self::EndTrusts | Self::OwnSession => Effect::Ends,
             Self::KeepAccounts
             | Self::ChangeAccount
             | Self::SetPublic
@@ -202,7 +211,13 @@ impl Auth {
             Actor::Store | Actor::OperatorKey { .. } => return Ok(None),
             Actor::AccessKey(key) => key,
         };
-        let somewhere = !right.roles().is_empty();
+        match (right, key.is_session()) {
+            (Right::OpenSession, true) => return Err(Refusal::Denied(Reason::InSession)),
+            (Right::OwnSession, false) => return Err(Refusal::Denied(Reason::NoSession)),
+            _ => {}
+        }
+        // A session is of its key's account, which nobody names.
+        let somewhere = !right.roles().is_empty() && !matches!(right, Right::OpenSession | Right::OwnSession);
         if somewhere && account != Some(key.account.name()) {
             return Err(Refusal::Denied(Reason::OtherAccount { own: key.account.name().clone() }));
         }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use auth::{Auth, SealKey};
+use auth::Auth;
 use config::{Config, Store};
 use storage::{
     Clock, Error,
@@ -16,7 +16,7 @@ use storage::{
     gate::Gate,
 };
 
-use crate::{metrics::Metrics, observed};
+use crate::{metrics::Metrics, observed, seal};
 
 /// The two halves of a store, and the lock that one server holds.
 #[derive(Debug)]
@@ -153,9 +153,8 @@ const APPENDS_APART: Duration = Duration::from_secs(1);
 
 /// Opens auth over the records, seeding what a new store has not yet.
 pub async fn auth(opened: &Opened, config: &Config, clock: Arc<dyn Clock>) -> Result<Auth, auth::Error> {
-    let seal_key = config.seal_key.as_ref().map(|key| SealKey::new(key.reveal())).transpose()?;
     let settings = auth::Settings {
-        seal_key,
+        seal_key: seal::key(config).await?,
         read_only: config.server.read_only || opened.read_only,
         bound: config.server.revocation_bound,
         append_pause: match (&config.store, &opened.held) {

@@ -335,6 +335,7 @@ fn scopes(operation: &Operation, query: &Query<'_>) -> Scopes {
         | Access::AccountWrite
         | Access::KeyAdmin
         | Access::Mint
+        | Access::Session
         | Access::Operator => Scopes::none(),
     }
 }

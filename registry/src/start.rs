@@ -336,6 +336,10 @@ fn watch_auth(metrics: &Metrics, auth: &Arc<auth::Auth>) {
     });
     let decisions = Arc::clone(auth);
     metrics.watch(family::STALE_DECISIONS, move || alone(decisions.stale_decisions().to_string()));
+    let limits = Arc::clone(auth);
+    metrics.watch(family::LIVE_CREDENTIALS, move || {
+        limits.nearest_limits().map(|(of, part)| (format!("of=\"{of}\""), format!("{part:.4}"))).into()
+    });
     let caches = Arc::clone(auth);
     metrics.watch(family::AUTH_CACHE, move || {
         caches.cached_bytes().map(|(cache, bytes)| (format!("cache=\"{cache}\""), bytes.to_string())).into()

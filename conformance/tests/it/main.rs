@@ -57,6 +57,8 @@ mod replicas;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]
+mod seal;
+#[cfg(test)]
 mod secret;
 #[cfg(test)]
 mod self_signed;

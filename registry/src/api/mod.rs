@@ -1,5 +1,5 @@
-//! The control plane, `/api/v1`: accounts, access keys, credentials, trust policies, what is public, repositories and their tags, usage,
-//! and the audit.
+//! The control plane, `/api/v1`: accounts, access keys, credentials, sessions, trust policies, what is public, repositories and their tags,
+//! usage, and the audit.
 //!
 //! [`ApiOperation`] is the list of what there is; the router and the OpenAPI document are made from it. A call goes through
 //! [`call`]: who asks is settled before the path is looked at, whether it may before anything is read, a request's body included.
@@ -14,13 +14,14 @@ mod openapi;
 mod page;
 mod public;
 mod repositories;
+mod sessions;
 mod tags;
 mod trusts;
 mod usage;
 
 use std::sync::{Arc, LazyLock};
 
-use auth::{Actor, Id, KeyHolder, Right};
+use auth::{Actor, Id, KeyHolder, Presented, Right};
 use axum::{
     Router,
     extract::RawPathParams,
@@ -31,6 +32,7 @@ use storage::{AccountName, RepositoryName, stream::ByteStream};
 use tower::ServiceExt;
 use tracing::Instrument;
 
+use self::sessions::Caller;
 pub(crate) use self::{envelope::Problem, exchange::post as exchange};
 use crate::{
     App,
@@ -103,11 +105,17 @@ pub enum ApiOperation {
     AuditList,
     /// What was done to the installation and its accounts, oldest first.
     InstallationAuditList,
+    /// Opens a session of the console with an access key; its cookie is in the answer's `Set-Cookie`.
+    SessionOpen,
+    /// Whose session it is that asks.
+    SessionGet,
+    /// Closes the session that asks.
+    SessionClose,
 }
 
 impl ApiOperation {
     /// Every operation; the isolation matrix has a row for each.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::OpenApi,
         Self::AccountList,
         Self::AccountCreate,
@@ -138,6 +146,9 @@ impl ApiOperation {
         Self::UsageList,
         Self::AuditList,
         Self::InstallationAuditList,
+        Self::SessionOpen,
+        Self::SessionGet,
+        Self::SessionClose,
     ];
 
     /// Its method.
@@ -158,14 +169,17 @@ impl ApiOperation {
             | Self::UsageGet
             | Self::UsageList
             | Self::AuditList
-            | Self::InstallationAuditList => Method::GET,
+            | Self::InstallationAuditList
+            | Self::SessionGet => Method::GET,
             Self::AccountCreate
             | Self::KeyCreate
             | Self::KeyRetire
             | Self::KeyRevoke
             | Self::CredentialMint
             | Self::CredentialRevoke
-            | Self::TrustCreate => Method::POST,
+            | Self::TrustCreate
+            | Self::SessionOpen
+            | Self::SessionClose => Method::POST,
             Self::AccountChange | Self::RepositoryChange => Method::PATCH,
             Self::AccountDelete | Self::TrustDelete | Self::RepositoryDelete | Self::TagDelete => Method::DELETE,
             Self::PublicSet => Method::PUT,
@@ -196,6 +210,8 @@ impl ApiOperation {
             Self::UsageList => "/api/v1/usage",
             Self::AuditList => "/api/v1/accounts/{account}/audit",
             Self::InstallationAuditList => "/api/v1/audit",
+            Self::SessionOpen | Self::SessionGet => "/api/v1/session",
+            Self::SessionClose => "/api/v1/session/close",
         }
     }
 
@@ -225,6 +241,8 @@ impl ApiOperation {
             Self::UsageList => Some(Right::ReadAllUsage),
             Self::AuditList => Some(Right::ReadAudit),
             Self::InstallationAuditList => Some(Right::ReadInstallationAudit),
+            Self::SessionOpen => Some(Right::OpenSession),
+            Self::SessionGet | Self::SessionClose => Some(Right::OwnSession),
         }
     }
 
@@ -250,6 +268,7 @@ impl ApiOperation {
             }
             Some(Right::MakeKeys | Right::EndKeys | Right::MakeTrusts | Right::EndTrusts) => Access::KeyAdmin,
             Some(Right::Mint | Right::EndCredentials) => Access::Mint,
+            Some(Right::OpenSession | Right::OwnSession) => Access::Session,
         }
     }
 
@@ -286,6 +305,9 @@ impl ApiOperation {
             Self::UsageList => "usage_list",
             Self::AuditList => "audit_list",
             Self::InstallationAuditList => "installation_audit_list",
+            Self::SessionOpen => "session_open",
+            Self::SessionGet => "session_get",
+            Self::SessionClose => "session_close",
         }
     }
 }
@@ -399,19 +421,26 @@ pub(crate) async fn call(
     host: &Accepted,
     called: &mut Called,
 ) -> Answered {
-    // Only a Bearer: a browser would send Basic and cookies by itself, for whichever page asks.
-    let bearer = match authorization {
-        Authorization::Bearer(key) => Some(key.as_str()),
-        Authorization::None | Authorization::Basic { .. } | Authorization::Malformed => None,
+    let caller = Caller::read(authorization, &parts.headers, host);
+    let (secret, actor) = match caller.presented() {
+        Presented::Session(cookie) => (Some(cookie), app.auth.authenticate_session(cookie, host.client).await),
+        Presented::Bearer(key) => (Some(key), app.auth.authenticate_api(Some(key), host.client).await),
+        // No Basic: a browser would send it by itself, for whichever page asks.
+        Presented::None | Presented::Basic { .. } | Presented::Malformed => {
+            (None, app.auth.authenticate_api(None, host.client).await)
+        }
     };
-    let actor = match app.auth.authenticate_api(bearer, host.client).await {
+    let actor = match actor {
         Ok(actor) => actor,
         Err(refusal) => {
-            app.auth.note_key_denied(bearer.unwrap_or_default(), &refusal).await;
+            app.auth.note_key_denied(secret.unwrap_or_default(), &refusal).await;
             return Err(Problem::refused(refusal).into());
         }
     };
     called.key = Some(actor.label());
+    if matches!(caller, Caller::Session(_)) {
+        sessions::refuse_foreign(&parts.method, &parts.headers, host)?;
+    }
     let found = find(&parts.method, &parts.uri).await?;
     called.operation = Some(found.operation);
     let account: Option<AccountName> = found.account.and_then(|name| name.parse().ok());
@@ -478,6 +507,9 @@ async fn dispatch(operation: ApiOperation, call: Call) -> Answered {
         ApiOperation::UsageList => usage::list(call).await,
         ApiOperation::AuditList => audit::list(call).await,
         ApiOperation::InstallationAuditList => audit::installation(call).await,
+        ApiOperation::SessionOpen => sessions::open(call).await,
+        ApiOperation::SessionGet => sessions::get(&call),
+        ApiOperation::SessionClose => sessions::close(call).await,
     }
 }
 
