@@ -83,7 +83,7 @@ pub use public::PublicDocument;
 pub use quota::{NoQuota, Quota};
 pub use refusal::{Reason, Refusal, WRONG};
 pub use render::{CredentialDocument, Host, Rendering, SecretName};
-pub use revocation::Ended;
+pub use revocation::{Ended, new_epoch};
 pub use right::Right;
 pub use role::Role;
 pub use scope::{Actions, Pattern, PatternError, Scope, Scopes};

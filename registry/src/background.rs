@@ -172,7 +172,8 @@ pub(crate) fn count(tasks: &Tasks, store: &Store) {
             }
             match recounter.turn(&work).await {
                 Ok(Turn::Made) => tracing::debug!("an account was counted anew"),
-                Ok(Turn::Counted | Turn::Settling | Turn::Moved | Turn::Idle) => {}
+                // A store that is being moved is counted where it comes to.
+                Ok(Turn::Counted | Turn::Settling | Turn::Moved | Turn::Idle) | Err(storage::Error::ReadOnly) => {}
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "an account was not counted anew");
                 }

@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | `sys/format` | record | layout number, lowest release, state ([`crate::format`]) |
 //! | `sys/replicas/<id>` | record | a running server |
+//! | `sys/copied` | record | whose copy this store is, until it is served ([`crate::copy`]) |
 //! | `sys/install`, `sys/keys`, `sys/authlog`, `sys/public`, `sys/op/<ID>`, `sys/host/<NAME>` | record | `auth`'s; storage never reads them |
 //! | `gen/<G>` | record | account name as a label, live or deleted |
 //! | `acct/<NAME>` | record | name to generation; `auth`'s |
@@ -197,6 +198,11 @@ fn hour(at: Time) -> String {
     at.format("%Y%m%d%H").to_string()
 }
 
+/// What goes on while a store is frozen to be moved: the audit, which is copied last, and servers that say that they are there.
+pub(crate) fn goes_on(key: &str) -> bool {
+    ["audit/", "sys/replicas/"].iter().any(|prefix| key.starts_with(prefix))
+}
+
 macro_rules! keys {
     ($($(#[$doc:meta])* $kind:ident $name:ident($($arg:ident: $type:ty),*) = $format:literal $(, $value:expr)*;)*) => {$(
         $(#[$doc])*
@@ -213,6 +219,8 @@ keys! {
     RecordKey replica(id: &str) = "sys/replicas/{id}";
     /// All running servers.
     Prefix replicas() = "sys/replicas/";
+    /// Whose copy this store is.
+    RecordKey copied() = "sys/copied";
     /// The installation's identity and MAC roots (`auth`).
     RecordKey install() = "sys/install";
     /// Signing keys (`auth`).
@@ -231,6 +239,12 @@ keys! {
     RecordKey probe() = "sys/probe/record";
     /// The plain-key half of the probe.
     PlainKey probe_plain(id: &str) = "sys/probe/{id}";
+    /// All account hosts.
+    Prefix hosts() = "sys/host/";
+    /// The keys, credentials and policies of every account: for copies alone.
+    Prefix authorities() = "auth/";
+    /// The audit of every account: for copies alone.
+    Prefix all_audits() = "audit/";
     /// The probe's own prefix.
     Prefix probes() = "sys/probe/";
 
@@ -274,6 +288,8 @@ keys! {
     Prefix repositories(account: &Account) = "t/{}/c/", account.generation();
     /// What was pushed to a repository last.
     PlainKey news(r: &Repository) = "t/{}/n/{}", r.account().generation(), bang(r.name().path());
+    /// What was pushed last to each repository of an account.
+    Prefix all_news(account: &Account) = "t/{}/n/", account.generation();
     /// A tag.
     RecordKey tag(r: &Repository, tag: &Tag) = "{}/t/{tag}", repository(r);
     /// The tags of a repository.
@@ -316,10 +332,14 @@ keys! {
     RecordKey cursor(r: &Repository) = "{}/g", repository(r);
     /// Membership of a blob.
     RecordKey member(r: &Repository, d: &Digest) = "{}/b/{}", repository(r), d.dashed();
+    /// Membership of a blob, by the repository's path: for whoever has no more of it.
+    RecordKey member_at(generation: &Generation, path: &str, d: &Digest) = "t/{generation}/r/{}/b/{}", bang(path), d.dashed();
     /// The blobs of a repository.
     Prefix members(r: &Repository) = "{}/b/", repository(r);
     /// Dedupe hint of an account.
     RecordKey hint(account: &Account, d: &Digest) = "t/{}/b/{}", account.generation(), d.dashed();
+    /// All dedupe hints of an account.
+    Prefix hints(account: &Account) = "t/{}/b/", account.generation();
     /// Share: the repository may use X besides its origin.
     PlainKey share(x: &DataId, r: &Repository) = "t/{}/s/{}/{}", x.generation(), x.id(), bang(r.name().path());
     /// The shares of X.

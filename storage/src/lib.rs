@@ -15,8 +15,10 @@
 pub mod backend;
 pub mod blob;
 pub mod clock;
+pub mod copy;
 mod error;
 pub mod format;
+pub mod gate;
 pub mod gc;
 pub mod generation;
 mod hash;

@@ -45,6 +45,8 @@ mod memory;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod quota;

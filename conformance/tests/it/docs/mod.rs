@@ -8,6 +8,7 @@ mod from_elsewhere;
 mod keys_and_secrets;
 mod kubernetes;
 mod migration;
+mod moving;
 mod quick_start;
 mod quotas;
 mod readme;
