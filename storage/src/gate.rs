@@ -122,7 +122,8 @@ mod tests {
     async fn a_closed_gate_lets_nothing_through_but_the_audit_and_who_is_there() {
         let gate = Gate::default();
         let records = gate.over(Arc::new(MemoryRecords::new(Arc::new(SystemClock::new()))));
-        let tag = |name: &str| key::tag(&testing::repository(), &name.parse().unwrap());
+        let repository = testing::repository();
+        let tag = |name: &str| key::tag(&repository, &name.parse().unwrap());
         record::create(&*records, &tag("before"), Empty {}).await.unwrap();
         gate.close().await;
         assert!(matches!(record::create(&*records, &tag("after"), Empty {}).await, Err(Error::ReadOnly)));

@@ -271,6 +271,7 @@ impl<'a> Copier<'a> {
             self.rows(&key::all_news(account), Family::Changing).await?;
             self.rows(&key::hints(account), Family::Records).await?;
             self.rows(&key::usages(account), Family::Records).await?;
+            self.single(&key::retention(account)).await?;
         }
         Ok(())
     }
