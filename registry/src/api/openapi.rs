@@ -55,8 +55,8 @@ const REPOSITORY: (&str, &str) = ("repository", NAME.1);
 
 const OPEN: &str = "Open a session of the console: a cookie that acts as the key does";
 
-fn facts(operation: ApiOperation) -> Facts {
-    let plain = |summary, answer| Facts {
+fn plain(summary: &'static str, answer: &'static str) -> Facts {
+    Facts {
         summary,
         request: None,
         status: StatusCode::OK,
@@ -67,19 +67,22 @@ fn facts(operation: ApiOperation) -> Facts {
         tagged: false,
         conditional: false,
         cookie: false,
-    };
-    let made = |summary, request, answer| Facts {
-        request: Some(request),
-        status: StatusCode::CREATED,
-        ..plain(summary, answer)
-    };
-    let replaced = |summary, request, answer| Facts {
-        request: Some(request),
-        tagged: true,
-        conditional: true,
-        ..plain(summary, answer)
-    };
-    let list = |summary, answer, filters| Facts { list: Some(filters), ..plain(summary, answer) };
+    }
+}
+
+fn made(summary: &'static str, request: &'static str, answer: &'static str) -> Facts {
+    Facts { request: Some(request), status: StatusCode::CREATED, ..plain(summary, answer) }
+}
+
+fn replaced(summary: &'static str, request: &'static str, answer: &'static str) -> Facts {
+    Facts { request: Some(request), tagged: true, conditional: true, ..plain(summary, answer) }
+}
+
+fn list(summary: &'static str, answer: &'static str, filters: Filters) -> Facts {
+    Facts { list: Some(filters), ..plain(summary, answer) }
+}
+
+fn facts(operation: ApiOperation) -> Facts {
     match operation {
         ApiOperation::OpenApi => Facts { answer: None, ..plain("This document", "") },
         ApiOperation::AccountList => list("The accounts", "Accounts", Filters::None),

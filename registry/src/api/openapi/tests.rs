@@ -150,7 +150,8 @@ async fn the_document_names_the_fields_that_answers_have() {
     let (id, host) = (minted.credential.id.clone(), Host::new("registry.example", false).unwrap());
     agrees("Credential", &minted.document(&host, &SecretName::default()));
     agrees("Ended", &auth.revoke_credential(&store, &name, &id).await.unwrap());
-    let listed = auth.list_credentials(&store, &name, &Page::default()).await.unwrap().items.remove(0);
+    let listed = auth.list_credentials(&store, &name, &Page::default()).await.unwrap().items;
+    let listed = listed.into_iter().find(|listed| listed.id == id).unwrap();
     agrees("Issuer", &listed.issuer);
     let listed = listed.document(&host);
     assert!(serde_json::to_value(&listed).unwrap().get("revoked_at").is_some());
