@@ -211,25 +211,17 @@ impl Writer {
         if let Intent::Commit(digest) = &intent {
             document.value.want = Some(digest.clone());
         }
-        let outgrown =
-            !nothing_more && (document.value.was.is_some() || !store.bytes().can_grow(&document.value.saved));
-        let mut dead = None;
-        if outgrown {
+        // Whoever read an outgrown object over died before it was done: its new object is gone on with, from the first part. A commit
+        // that brings nothing reads it over too, or it would commit an object that lacks the first bytes.
+        let halfway = document.value.was.is_some();
+        let outgrown = halfway || (!nothing_more && !store.bytes().can_grow(&document.value.saved));
+        if outgrown && !halfway {
             // The session's bytes lie in an object that cannot grow: they become the first bytes of a new one.
             let x = DataId::random(account);
-            let saved = std::mem::replace(&mut document.value.saved, store.bytes().begin(&x, false, None).await?);
-            let old = std::mem::replace(&mut document.value.x, x.id().to_owned());
-            if document.value.was.is_none() {
-                document.value.was = Some(old);
-            } else {
-                // A writer died while it read the first bytes over: the document forgets what it had sent.
-                dead = DataId::parse(account.generation(), &old).map(|x| (x, saved));
-            }
+            document.value.saved = store.bytes().begin(&x, false, None).await?;
+            document.value.was = Some(std::mem::replace(&mut document.value.x, x.id().to_owned()));
         }
         lost_means_gap(record::update(store.records(), &key, &mut document).await, have)?;
-        if let Some((x, saved)) = dead {
-            store.bytes().abort(&x, &saved).await?;
-        }
         let x = document.value.data(account)?;
         let mut append;
         if outgrown {
