@@ -1,13 +1,13 @@
 //! From what was presented to who it is. Every answer is made from the records as they are now, or as they were no longer ago
 //! than the bound.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use storage::{AccountName, Generation, RepositoryName, Time, key};
 
 use crate::{
-    access_key::KeyState,
-    account::AccountState,
+    access_key::{KeyRecord, KeyState},
+    account::{AccountRecord, AccountState},
     audit::Party,
     decide::{Action, logs_in},
     dossier::{Dossier, KeyDossier},
@@ -18,6 +18,7 @@ use crate::{
     limit::Neighbourhood,
     principal::{Actor, Holder, KeyHolder, Presented, Principal, Public, View, Whence, user_name},
     refusal::{Reason, Refusal},
+    scope::Pattern,
     secret::{Kind, Secret},
     token::{Subject, UPLOAD_GRACE},
 };
@@ -198,19 +199,22 @@ impl Auth {
 
     /// A user name and a password, as a living credential; [`Refusal::Unauthenticated`] with a reason for who has the right
     /// secret. A good secret is served even from an address whose failures are throttled.
-    pub(crate) async fn log_in(
+    async fn log_in(&self, user: &str, secret: &str, from: IpAddr, standing: Standing) -> Result<Holder, Refusal> {
+        let secret = self.secret(secret).filter(|secret| logs_in(secret.kind()));
+        let Some(secret) = secret else { return Err(self.failed(from)) };
+        self.log_in_with(user, &secret, from, standing).await
+    }
+
+    /// The same with a password that was read and is one.
+    pub(crate) async fn log_in_with(
         &self,
         user: &str,
-        secret: &str,
+        secret: &Secret,
         from: IpAddr,
         standing: Standing,
     ) -> Result<Holder, Refusal> {
-        let Some(secret) = self.secret(secret) else { return Err(self.failed(from)) };
-        if !logs_in(secret.kind()) {
-            return Err(self.failed(from));
-        }
-        let Some(name) = named(user, &secret) else { return Err(self.failed(from)) };
-        self.log_in_as(&name, &secret, from, standing).await
+        let Some(name) = named(user, secret) else { return Err(self.failed(from)) };
+        self.log_in_as(&name, secret, from, standing).await
     }
 
     pub(crate) async fn log_in_as(
@@ -344,19 +348,31 @@ impl Auth {
         if noted.first_on(now.date_naive()) {
             self.used.note(key::access_key(&account.account(), id.as_str()), key.last_used_day, now);
         }
-        Ok(KeyHolder {
+        Ok(self.key_holder(account, id, key, patterns.clone()))
+    }
+
+    /// A key as its record says now.
+    pub(crate) fn key_holder(
+        &self,
+        account: &AccountRecord,
+        id: &Id,
+        key: &KeyRecord,
+        patterns: Arc<[Pattern]>,
+    ) -> KeyHolder {
+        KeyHolder {
             account: account.account(),
             id: id.clone(),
             role: key.role,
             actions: key.actions,
-            patterns: patterns.clone(),
+            patterns,
             max_ttl: key.max_ttl,
             expires: key.expires,
             retired: key.state == KeyState::Retired,
             frozen: self.frozen(account),
             quota: self.quota(account),
             label: key.label.as_str().into(),
-        })
+            session: None,
+        }
     }
 
     pub(crate) async fn operator_key(&self, secret: &Secret, from: IpAddr) -> Result<Id, Refusal> {

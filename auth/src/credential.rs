@@ -45,6 +45,8 @@ pub enum IssuerKind {
     Operator,
     /// A trust policy, by a token of somebody else's.
     Oidc,
+    /// A session of the console, which acts as an access key.
+    Session,
 }
 
 /// `auth/GEN/cred/ID`.
@@ -72,6 +74,9 @@ pub(crate) struct CredentialRecord {
     pub(crate) view: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revoked_at: Option<Time>,
+    /// Whether the audit tells that its time was over, or was told of its end otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) end_told: bool,
 }
 
 /// A credential as lists show it; [`crate::render`] adds what follows from its secret.
@@ -83,7 +88,7 @@ pub struct Credential {
     pub account: AccountName,
     /// `ACCOUNT.KIND.ID`.
     pub username: String,
-    /// Pull or push.
+    /// Pull or push, or a session.
     pub kind: Kind,
     /// What it may do.
     pub actions: Actions,
@@ -277,10 +282,11 @@ impl Auth {
         let minter = self.admit(actor, Right::Mint, Some(name))?;
         let by = minter.map_or_else(
             || Issuer { kind: IssuerKind::Operator, id: Id::operator(), subject: None },
-            |key| Issuer { kind: IssuerKind::Key, id: key.id.clone(), subject: None },
+            KeyHolder::issuer,
         );
-        if minter.is_some() {
-            self.mints.take(by.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
+        let parents = minter.map(KeyHolder::lineage).unwrap_or_default();
+        if let Some(key) = minter {
+            self.mints.take(key.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
         }
         let account_record = self.living(name).await?.value;
         if account_record.state == AccountState::Suspended {
@@ -289,7 +295,7 @@ impl Auth {
         let now = self.clock.now();
         let order = check(request, &account_record, minter, now)?;
         let (account, replaced) = (account_record.account(), order.replaces.clone());
-        let minted = self.write_credential(&account_record, order, by, now).await?;
+        let minted = self.write_credential(&account_record, order, by, parents, now).await?;
         let credential = &minted.credential;
         tracing::info!(event = "credential.mint", account = %name, credential = %credential.id, kind = credential.kind.as_str(), actor = actor.label(), "credential was minted");
         let entry = match replaced {
@@ -300,12 +306,14 @@ impl Auth {
         Ok(minted)
     }
 
-    /// Counts and writes a credential that was judged to be right.
+    /// Counts and writes a credential that was judged to be right. Of its parents, which the store has none of, the last one has it
+    /// among its live ones.
     pub(crate) async fn write_credential(
         &self,
         account_record: &AccountRecord,
         order: Order,
         by: Issuer,
+        parents: Vec<Id>,
         now: Time,
     ) -> Result<Minted, Error> {
         let account = &account_record.account();
@@ -316,7 +324,7 @@ impl Auth {
         let expires = now + order.ttl;
         // One that was replaced before has left the count already.
         let makes_room = replaced.as_ref().map(|(_, record)| record.expires).filter(|&end| end > now + REPLACED_FOR);
-        self.count(account, &by.id, expires, makes_room).await?;
+        self.count(account, parents.last().unwrap_or(&by.id), expires, makes_room).await?;
 
         let id = Id::new(now);
         let secret = self.secrets.mint(order.kind, account.generation(), &id);
@@ -331,11 +339,11 @@ impl Auth {
             created: now,
             expires,
             last_used_day: None,
-            // The store is nobody's child.
-            parents: Some(by.id.clone()).filter(|_| by.kind != IssuerKind::Operator).into_iter().collect(),
+            parents,
             by,
             view: None,
             revoked_at: None,
+            end_told: false,
         };
         let written = record::create(&*self.records, &key::credential(account, id.as_str()), fresh).await?;
         if let Some((old, _)) = replaced {
@@ -353,7 +361,8 @@ impl Auth {
     /// The credential that is to be replaced, which must be the same issuer's.
     async fn replaceable(&self, account: &Account, id: &Id, by: &Issuer) -> Result<CredentialRecord, Error> {
         let found = record::read::<CredentialRecord>(&*self.records, &key::credential(account, id.as_str())).await?;
-        let own = found.map(|document| document.value).filter(|record| record.by == *by);
+        let own =
+            found.map(|document| document.value).filter(|record| record.by == *by && record.kind != Kind::Session);
         own.ok_or_else(|| Error::Invalid(vec![Invalid::new("/replaces", "not a credential that this key minted")]))
     }
 
@@ -418,9 +427,12 @@ fn unknown_to(key: Option<&KeyHolder>) -> Error {
 }
 
 fn may_revoke(key: &KeyHolder, record: &CredentialRecord) -> bool {
-    let own = record.by.id == key.id;
+    // By itself or in a session.
+    let own = record.parents.contains(&key.id);
     match key.role {
         Role::Owner => true,
+        // A session is no credential for repositories: it is its own key's, and the owner's.
+        Role::Publisher if record.kind == Kind::Session => own,
         Role::Publisher => own || record.patterns.iter().all(|p| key.patterns.iter().any(|wide| wide.covers(p))),
         Role::Installer => own,
         Role::Viewer => false,

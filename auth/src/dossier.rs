@@ -31,7 +31,7 @@ pub(crate) type Subject = (Generation, Id);
 pub(crate) struct Dossier {
     pub(crate) account: AccountRecord,
     pub(crate) credential: CredentialRecord,
-    /// The key that minted it; `None` for one that was minted on the store.
+    /// The key that minted it, by itself or in a session; `None` for one that was minted on the store or by a trust policy.
     pub(crate) parent: Option<KeyRecord>,
     pub(crate) id: Id,
     pub(crate) patterns: Arc<[Pattern]>,
@@ -173,10 +173,17 @@ impl Auth {
         let parent = match credential.by.kind {
             IssuerKind::Operator => None,
             IssuerKind::Key => {
-                let parent_key = key::access_key(&account, credential.by.id.as_str());
-                let found = record::read::<KeyRecord>(&*self.records, &parent_key).await?;
-                let Some(found) = found else { return Ok(None) };
-                Some(found.value)
+                let Some(found) = self.read_key(&account, &credential.by.id).await? else { return Ok(None) };
+                Some(found)
+            }
+            IssuerKind::Session => {
+                // What was minted in a session outlives its close and its time. It ends when the session is revoked, and with the key.
+                let session = key::credential(&account, credential.by.id.as_str());
+                let found = record::read::<CredentialRecord>(&*self.records, &session).await?;
+                let Some(session) = found.map(|document| document.value) else { return Ok(None) };
+                credential.revoked_at = credential.revoked_at.or(session.revoked_at);
+                let Some(found) = self.read_key(&account, &session.by.id).await? else { return Ok(None) };
+                Some(found)
             }
             IssuerKind::Oidc => {
                 // A policy ends what it gave, and says nothing else about it.
@@ -194,6 +201,24 @@ impl Auth {
             credential,
             parent,
         }))
+    }
+
+    async fn read_key(&self, account: &Account, id: &Id) -> Result<Option<KeyRecord>, Refusal> {
+        let found = record::read::<KeyRecord>(&*self.records, &key::access_key(account, id.as_str())).await?;
+        Ok(found.map(|document| document.value))
+    }
+
+    /// The dossier of a session, which is presented without the name of its account.
+    pub(crate) async fn session_dossier(
+        &self,
+        subject: &Subject,
+        knowing: Knowing<'_>,
+    ) -> Result<Option<Arc<Held<Dossier>>>, Refusal> {
+        let read = async || match self.account_of(&subject.0).await? {
+            Some(name) => self.read_dossier(&name, subject).await,
+            None => Ok(None),
+        };
+        self.dossiers.get(subject, knowing, read).await
     }
 
     /// The account of a generation, as a label: what `acct/NAME` says decides.

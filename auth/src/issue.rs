@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use storage::Time;
 
 use crate::{
+    decide::logs_in,
     follow::Standing,
     installation::Auth,
     principal::{Holder, Presented, Whence},
@@ -93,8 +94,8 @@ impl From<Refusal> for TokenRefusal {
 }
 
 impl Auth {
-    /// Gives a token for what is presented. Anonymous requests get one if something of what they ask is public. On an account's host
-    /// nothing is granted but what is that account's.
+    /// Gives a token for what is presented, and notes it in the audit. Anonymous requests get one if something of what they ask is
+    /// public. On an account's host nothing is granted but what is that account's.
     pub async fn issue<'a>(
         &self,
         request: TokenRequest<'_>,
@@ -105,37 +106,57 @@ impl Auth {
             return Err(TokenRefusal::UnknownService);
         }
         let scopes = Scopes::parse(request.scopes.iter().copied(), Some(request.host));
+        let (text, user) = match request.presented {
+            Presented::Basic { user, secret } => (Some(secret), Some(user)),
+            Presented::Bearer(text) => (Some(text), None),
+            Presented::None => (request.refresh_token.map(|RefreshToken(text)| text), None),
+            Presented::Session(_) | Presented::Malformed => (None, None),
+        };
+        // Its check tag is a MAC: it is read once, for the decision and for the audit.
+        let secret = text.and_then(|text| self.secret(text));
         // A request counts once, however often it is looked at.
         let mut counts = true;
-        let (issued, _) = self
-            .decide(|standing| self.issue_for(&request, &scopes, whence, standing, std::mem::take(&mut counts)))
-            .await?;
-        Ok(issued)
+        let decided = self.decide(|standing| {
+            self.issue_for(&request, secret.as_ref(), &scopes, whence, standing, std::mem::take(&mut counts))
+        });
+        let outcome = decided.await.map(|(issued, _)| issued);
+        if let Some(secret) = &secret {
+            let account = user.and_then(|user| user.split('.').next()?.parse().ok());
+            match &outcome {
+                Ok(issued) => self.note_login(secret, account, Ok(&issued.scope)).await,
+                Err(TokenRefusal::Refused(refusal)) => self.note_login(secret, account, Err(refusal)).await,
+                Err(TokenRefusal::UnknownService) => {}
+            }
+        }
+        outcome
     }
 
     async fn issue_for(
         &self,
         request: &TokenRequest<'_>,
+        secret: Option<&Secret>,
         scopes: &Scopes,
         whence: Whence<'_>,
         standing: Standing,
         counts: bool,
     ) -> Result<IssuedToken, TokenRefusal> {
         let from = whence.from;
-        let mut holder = match (&request.presented, request.refresh_token) {
-            (Presented::None, None) => return self.issue_anonymous(scopes, whence, standing).await,
-            (Presented::None, Some(refresh)) => self.log_in_by_secret(refresh.0, from, standing).await?,
-            (Presented::Basic { user, secret }, _) => {
-                if request.account.is_some_and(|account| account != *user) {
+        let user = match request.presented {
+            Presented::None if request.refresh_token.is_none() => {
+                return self.issue_anonymous(scopes, whence, standing).await;
+            }
+            Presented::None => None,
+            Presented::Basic { user, .. } => {
+                if request.account.is_some_and(|account| account != user) {
                     return Err(self.failed(from).into());
                 }
-                self.log_in_or_explain(user, secret, from, standing).await?
+                Some(user)
             }
-            (Presented::Bearer(text), _) => return Err(self.explained_bearer(text, from).await.into()),
-            (Presented::Session(_) | Presented::Malformed, _) => {
-                return Err(self.failed(from).into());
-            }
+            Presented::Bearer(_) => return Err(self.explained_bearer(secret, from).await.into()),
+            Presented::Session(_) | Presented::Malformed => return Err(self.failed(from).into()),
         };
+        let Some(secret) = secret else { return Err(self.failed(from).into()) };
+        let mut holder = self.log_in_or_explain(user, secret, from, standing).await?;
         holder.only = whence.only.cloned();
         if counts {
             self.token_requests.take(holder.id.clone(), self.clock.elapsed()).map_err(Refusal::Throttled)?;
@@ -236,35 +257,31 @@ impl Auth {
         Ok(granted)
     }
 
-    /// Logs in; and who tries it with the right secret of another kind is told what that is for.
+    /// Logs in, by the secret alone where there is no user name; and who tries it with the right secret of another kind is told what
+    /// that is for.
     async fn log_in_or_explain(
         &self,
-        user: &str,
-        secret: &str,
+        user: Option<&str>,
+        secret: &Secret,
         from: IpAddr,
         standing: Standing,
     ) -> Result<Holder, Refusal> {
-        match self.secret(secret) {
-            Some(secret) if !crate::decide::logs_in(secret.kind()) => Err(self.explained(&secret, from).await),
-            _ => self.log_in(user, secret, from, standing).await,
+        if !logs_in(secret.kind()) {
+            return Err(self.explained(secret, from).await);
         }
-    }
-
-    async fn log_in_by_secret(&self, secret: &str, from: IpAddr, standing: Standing) -> Result<Holder, Refusal> {
-        let Some(secret) = self.secret(secret) else { return Err(self.failed(from)) };
-        if !crate::decide::logs_in(secret.kind()) {
-            return Err(self.explained(&secret, from).await);
-        }
-        match self.account_of(secret.generation()).await? {
-            Some(name) => self.log_in_as(&name, &secret, from, standing).await,
-            None => Err(self.failed(from)),
-        }
+        let Some(user) = user else {
+            return match self.account_of(secret.generation()).await? {
+                Some(name) => self.log_in_as(&name, secret, from, standing).await,
+                None => Err(self.failed(from)),
+            };
+        };
+        self.log_in_with(user, secret, from, standing).await
     }
 
     /// Nothing logs in as a Bearer. An access token is no failure: its holder only has to log in again, from wherever it is.
-    async fn explained_bearer(&self, text: &str, from: IpAddr) -> Refusal {
-        match self.secret(text) {
-            Some(secret) if !crate::decide::logs_in(secret.kind()) => self.explained(&secret, from).await,
+    async fn explained_bearer(&self, secret: Option<&Secret>, from: IpAddr) -> Refusal {
+        match secret {
+            Some(secret) if !logs_in(secret.kind()) => self.explained(secret, from).await,
             _ => Refusal::Unauthenticated(None),
         }
     }
@@ -273,7 +290,8 @@ impl Auth {
         let account = match secret.kind() {
             Kind::AccessKey => self.access_key(secret, from).await.map(|key| Some(key.account.name().clone())),
             Kind::OperatorKey => self.operator_key(secret, from).await.map(|_| None),
-            Kind::Pull | Kind::Push | Kind::Session => Err(self.failed(from)),
+            Kind::Session => self.session(secret, from).await.map(|key| Some(key.account.name().clone())),
+            Kind::Pull | Kind::Push => Err(self.failed(from)),
         };
         match account {
             Ok(account) => Refusal::Unauthenticated(Some(Reason::WrongKind { kind: secret.kind(), account })),

@@ -12,7 +12,7 @@
 //! - Who was granted or lost a right is written down before the answer ([`audit`]).
 //!
 //! [`Auth`] is the door: [`Auth::authenticate`] and [`Auth::issue`] for the registry's protocol, [`Auth::authenticate_api`] for
-//! the API, and the calls that keep accounts, keys and credentials, each for an [`Actor`].
+//! the API ([`Auth::authenticate_session`] for the console's calls of it), and the calls that keep accounts, keys and credentials, each for an [`Actor`].
 
 mod access_key;
 mod account;
@@ -46,6 +46,7 @@ mod role;
 mod scope;
 mod seal;
 pub mod secret;
+mod session;
 mod settings;
 mod signing_key;
 mod time;
@@ -82,12 +83,13 @@ pub use public::PublicDocument;
 pub use quota::{NoQuota, Quota};
 pub use refusal::{Reason, Refusal, WRONG};
 pub use render::{CredentialDocument, Host, Rendering, SecretName};
-pub use revocation::Ended;
+pub use revocation::{Ended, new_epoch};
 pub use right::Right;
 pub use role::Role;
 pub use scope::{Actions, Pattern, PatternError, Scope, Scopes};
 pub use seal::SealKey;
 pub use secret::{Kind, Secret};
+pub use session::SessionDocument;
 pub use settings::Settings;
 pub use signing_key::{Jwk, Jwks, SigningKeyDocument, State as SigningKeyState};
 pub use time::parse_time;

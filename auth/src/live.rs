@@ -1,4 +1,5 @@
-//! How many credentials are alive: of one issuer exactly, of a whole account to within a second.
+//! How many credentials are alive: of one key exactly, of a whole account to within a second; and how near to its limit any of them
+//! came.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -67,9 +68,54 @@ struct Change {
     left: Option<Time>,
 }
 
-/// What this process knows of accounts' counts and has not written yet.
+/// What this process knows of accounts' counts and has not written yet, and how near to the limits it saw any count.
 #[derive(Debug, Default)]
-pub(crate) struct Live(Mutex<HashMap<Generation, Known>>);
+pub(crate) struct Live {
+    accounts: Mutex<HashMap<Generation, Known>>,
+    nearest_account: Nearest,
+    nearest_key: Nearest,
+}
+
+/// How long at least it is remembered how near a count came to its limit.
+const REMEMBERED: Duration = Duration::from_hours(1);
+
+/// The largest part of a limit that a count came to lately, whoever's it was, so that it costs no memory to know.
+#[derive(Debug, Default)]
+struct Nearest(Mutex<Window>);
+
+/// The time that runs, and the one before it. In ten-thousandths.
+#[derive(Debug, Default)]
+struct Window {
+    since: Duration,
+    now: u32,
+    before: u32,
+}
+
+impl Window {
+    fn turn(&mut self, elapsed: Duration) {
+        let over = elapsed.saturating_sub(self.since);
+        if over < REMEMBERED {
+            return;
+        }
+        let before = if over < 2 * REMEMBERED { self.now } else { 0 };
+        *self = Self { since: elapsed, now: 0, before };
+    }
+}
+
+impl Nearest {
+    fn came(&self, live: u64, most: u64, elapsed: Duration) {
+        let part = u32::try_from(live.saturating_mul(10_000) / most.max(1)).unwrap_or(u32::MAX);
+        let mut window = self.0.lock();
+        window.turn(elapsed);
+        window.now = window.now.max(part);
+    }
+
+    fn part(&self, elapsed: Duration) -> f64 {
+        let mut window = self.0.lock();
+        window.turn(elapsed);
+        f64::from(window.now.max(window.before)) / 10_000.0
+    }
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -96,6 +142,7 @@ impl Auth {
     ) -> Result<(), Error> {
         let most = self.settings.live_credentials_per_account;
         let in_account = self.counted(account).await?;
+        self.live.nearest_account.came(in_account, most, self.clock.elapsed());
         if in_account >= most && replaced.is_none() {
             return Err(Error::Limit(format!(
                 "account {} has {most} live credentials, the most that one account may have: wait for some to end, or mint with \
@@ -105,7 +152,7 @@ impl Auth {
         }
         let (now, change) = (self.clock.now(), Change { came: expires, left: replaced });
         let most = self.settings.live_credentials_per_key;
-        self.change_counts(account, issuer.as_str(), |counts| {
+        let counted = self.change_counts(account, issuer.as_str(), |counts| {
             counts.tidy(now);
             counts.replace(&change);
             if counts.live() >= most {
@@ -116,9 +163,15 @@ impl Auth {
             }
             counts.add(expires);
             Ok(())
-        })
-        .await?;
-        self.live.0.lock().entry(account.generation().clone()).or_default().changes.push(change);
+        });
+        let counted = counted.await;
+        match &counted {
+            Ok(live) => self.live.nearest_key.came(*live, most, self.clock.elapsed()),
+            Err(Error::Limit(_)) => self.live.nearest_key.came(most, most, self.clock.elapsed()),
+            Err(_) => {}
+        }
+        counted?;
+        self.live.accounts.lock().entry(account.generation().clone()).or_default().changes.push(change);
         Ok(())
     }
 
@@ -126,7 +179,7 @@ impl Auth {
     async fn counted(&self, account: &Account) -> Result<u64, Error> {
         let elapsed = self.clock.elapsed();
         let due = {
-            let mut table = self.live.0.lock();
+            let mut table = self.live.accounts.lock();
             if table.len() >= MOST {
                 table.retain(|_, known| !known.changes.is_empty());
             }
@@ -149,7 +202,7 @@ impl Auth {
                 Ok(())
             })
             .await;
-        let mut table = self.live.0.lock();
+        let mut table = self.live.accounts.lock();
         let known = table.entry(account.generation().clone()).or_default();
         match written {
             Ok(live) => known.live = live,
@@ -160,6 +213,13 @@ impl Auth {
             }
         }
         Ok(known.now())
+    }
+
+    /// The part of its limit of live credentials that the nearest key, and the nearest account, had come to when it was minted for here
+    /// within the last hour or two. At 1 mints are refused.
+    pub fn nearest_limits(&self) -> [(&'static str, f64); 2] {
+        let now = self.clock.elapsed();
+        [("key", self.live.nearest_key.part(now)), ("account", self.live.nearest_account.part(now))]
     }
 
     /// Changes a count under compare-and-swap, making it if there is none; gives what it comes to.

@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use storage::{Account, AccountName, RepositoryName, Time};
 
 use crate::{
+    credential::{Issuer, IssuerKind},
     id::Id,
     role::Role,
     scope::{Actions, Pattern, Scope},
@@ -257,7 +258,7 @@ pub enum Actor {
         /// Its id.
         id: Id,
     },
-    /// An access key of an account.
+    /// An access key of an account, or a session that acts as one.
     AccessKey(KeyHolder),
 }
 
@@ -277,6 +278,17 @@ pub struct KeyHolder {
     pub(crate) quota: Option<u64>,
     /// What people call it.
     pub(crate) label: Arc<str>,
+    /// The session in which it is used, if it does not ask itself.
+    pub(crate) session: Option<InSession>,
+}
+
+/// A living session of a key.
+#[derive(Debug, Clone)]
+pub(crate) struct InSession {
+    pub(crate) id: Id,
+    pub(crate) created: Time,
+    /// No later than its key's end.
+    pub(crate) expires: Time,
 }
 
 impl KeyHolder {
@@ -304,6 +316,25 @@ impl KeyHolder {
     pub(crate) fn covers_all(&self) -> bool {
         self.patterns.contains(&Pattern::everything(self.account.name()))
     }
+
+    /// Whether it asks by a session and not by itself.
+    pub fn is_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Who mints, when it does.
+    pub(crate) fn issuer(&self) -> Issuer {
+        let (kind, id) = match &self.session {
+            Some(session) => (IssuerKind::Session, &session.id),
+            None => (IssuerKind::Key, &self.id),
+        };
+        Issuer { kind, id: id.clone(), subject: None }
+    }
+
+    /// The parents of what it mints: the issuer first, the key last.
+    pub(crate) fn lineage(&self) -> Vec<Id> {
+        self.session.iter().map(|session| &session.id).chain([&self.id]).cloned().collect()
+    }
 }
 
 impl Actor {
@@ -312,7 +343,10 @@ impl Actor {
         match self {
             Self::Store => "store".into(),
             Self::OperatorKey { id } => format!("operator-key {id}"),
-            Self::AccessKey(key) => format!("{} key {}", key.account.name(), key.id),
+            Self::AccessKey(key) => match &key.session {
+                Some(session) => format!("{} session {} of key {}", key.account.name(), session.id, key.id),
+                None => format!("{} key {}", key.account.name(), key.id),
+            },
         }
     }
 }

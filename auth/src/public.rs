@@ -80,6 +80,13 @@ impl PublicDocument {
     }
 }
 
+/// The record of what is public in an account, as it was written or found to be right.
+pub(crate) struct Published {
+    rev: u64,
+    /// What was public until then.
+    pub(crate) before: Vec<Pattern>,
+}
+
 /// Most public patterns of an account.
 const MOST: usize = 256;
 
@@ -133,9 +140,8 @@ impl Auth {
             return Err(Error::Invalid(vec![Invalid::new(field, "outside the patterns of this key")]));
         }
         let account = self.living(name).await?.value.account();
-        let before = self.get_public(&Actor::Store, name).await?.patterns;
-        let (rev, changed) = self.publish(&account, &patterns, if_match).await?;
-        if !changed {
+        let Published { rev, before } = self.publish(&account, &patterns, if_match).await?;
+        if before == patterns {
             // Whoever asks again may have been told that the log could not be written.
             self.log_end(account.generation(), What::Public).await?;
         }
@@ -145,33 +151,33 @@ impl Auth {
     }
 
     /// Makes these patterns what is public in an account, and nothing else: the record, then the list of accounts that have any, then
-    /// what every replica has to know. Gives the record's `rev`, and whether anything was written.
+    /// what every replica has to know.
     pub(crate) async fn publish(
         &self,
         account: &Account,
         patterns: &[Pattern],
         if_match: Option<u64>,
-    ) -> Result<(u64, bool), Error> {
-        let (rev, changed) = self.swap_public(account, patterns, if_match).await?;
+    ) -> Result<Published, Error> {
+        let published = self.swap_public(account, patterns, if_match).await?;
         if patterns.is_empty() {
             self.unlist_public(account).await?;
         } else {
             self.list_public(account).await?;
         }
         // What became public is told as well as what became private: it is cached the same.
-        if changed {
+        if published.before != patterns {
             self.log_end(account.generation(), What::Public).await?;
         }
-        Ok((rev, changed))
+        Ok(published)
     }
 
-    /// Writes the patterns under compare-and-swap; gives the record's `rev` and whether there was anything to write.
+    /// Writes the patterns under compare-and-swap, if they are others.
     async fn swap_public(
         &self,
         account: &Account,
         patterns: &[Pattern],
         if_match: Option<u64>,
-    ) -> Result<(u64, bool), Error> {
+    ) -> Result<Published, Error> {
         let public_key = key::public(account);
         for _ in 0..16 {
             let found = record::read::<PublicRecord>(&*self.records, &public_key).await?;
@@ -180,14 +186,18 @@ impl Auth {
                 return Err(Error::Changed { rev });
             }
             let written = match found {
-                Some(document) if document.value.patterns == patterns => Ok((rev, false)),
+                Some(document) if document.value.patterns == patterns => {
+                    Ok(Published { rev, before: document.value.patterns })
+                }
                 Some(mut document) => {
-                    document.value.patterns = patterns.to_vec();
-                    record::update(&*self.records, &public_key, &mut document).await.map(|()| (document.rev(), true))
+                    let before = std::mem::replace(&mut document.value.patterns, patterns.to_vec());
+                    let updated = record::update(&*self.records, &public_key, &mut document).await;
+                    updated.map(|()| Published { rev: document.rev(), before })
                 }
                 None => {
                     let fresh = PublicRecord { patterns: patterns.to_vec(), release: false };
-                    record::create(&*self.records, &public_key, fresh).await.map(|document| (document.rev(), true))
+                    let created = record::create(&*self.records, &public_key, fresh).await;
+                    created.map(|document| Published { rev: document.rev(), before: Vec::new() })
                 }
             };
             match written {

@@ -78,6 +78,10 @@ pub enum Reason {
         /// The key's account.
         own: AccountName,
     },
+    /// A session opens no other.
+    InSession,
+    /// A key is no session.
+    NoSession,
     /// The host is another account's: what is not that account's is not spoken of there.
     OtherHost {
         /// Whose host it is.
@@ -176,6 +180,8 @@ impl Reason {
             Self::Role(role) => format!("this is {} key; its role does not allow this", role.with_article()),
             Self::Operator => "this is an operator key; it keeps accounts, and what is in them belongs to their own keys".into(),
             Self::OtherAccount { own } => format!("this key is of account {own}"),
+            Self::InSession => "this is a session; only the access key itself opens one".into(),
+            Self::NoSession => "this is an access key and no session; POST /api/v1/session opens one with it".into(),
             Self::OtherHost { host } => {
                 format!("this host serves account {host} alone; ask at a name of the registry's own")
             }

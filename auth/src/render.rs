@@ -141,7 +141,7 @@ pub struct CredentialDocument {
     pub password: Option<Shown>,
     /// The registry's host.
     pub host: String,
-    /// Pull or push.
+    /// Pull or push, or a session.
     pub kind: Kind,
     /// What it may do.
     pub actions: Actions,

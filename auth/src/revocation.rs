@@ -11,7 +11,7 @@ use std::{
 use chrono::TimeDelta;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use storage::{Generation, Time, key, random_text, record};
+use storage::{Generation, Time, backend::Records, key, random_text, record};
 
 use crate::{error::Error, id::Id, installation::Auth, refusal::Refusal};
 
@@ -124,6 +124,17 @@ impl AuthLog {
         let excess = self.ring.len().saturating_sub(RING);
         self.ring.drain(..excess);
     }
+}
+
+/// Begins a new epoch of the log of ended rights: whoever cached anything of this store before forgets it. For a store that was
+/// restored and is not served yet.
+pub async fn new_epoch(records: &dyn Records) -> Result<(), Error> {
+    record::modify(records, &key::authlog(), |log: &mut AuthLog| {
+        log.epoch = random_text(12);
+        Ok::<_, Error>(true)
+    })
+    .await
+    .map(drop)
 }
 
 /// A right was ended.

@@ -50,6 +50,10 @@ pub enum Right {
     ChangeRepositories,
     /// To delete repositories and tags, within the key's patterns and if it has `delete`.
     DeleteContent,
+    /// To read the rules by which things go, and to try some.
+    ReadRetention,
+    /// To say by which rules things go.
+    SetRetention,
     /// To read how much an account keeps.
     ReadUsage,
     /// To read how much every account keeps.
@@ -58,6 +62,10 @@ pub enum Right {
     ReadAudit,
     /// To read the installation's audit.
     ReadInstallationAudit,
+    /// To open a session, in whatever account the key is of: the key by itself.
+    OpenSession,
+    /// To ask about the session that asks and to close it: a session.
+    OwnSession,
 }
 
 /// What a right does, where a retired key or a read-only account makes a difference.
@@ -74,7 +82,7 @@ enum Effect {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::ListAccounts,
         Self::KeepAccounts,
         Self::ReadAccount,
@@ -93,13 +101,17 @@ impl Right {
         Self::ReadRepositories,
         Self::ChangeRepositories,
         Self::DeleteContent,
+        Self::ReadRetention,
+        Self::SetRetention,
         Self::ReadUsage,
         Self::ReadAllUsage,
         Self::ReadAudit,
         Self::ReadInstallationAudit,
+        Self::OpenSession,
+        Self::OwnSession,
     ];
 
-    /// The roles whose access keys have it, in their own account.
+    /// The roles whose access keys have it, in their own account; of [`Right::OwnSession`], the keys of the sessions.
     pub const fn roles(self) -> &'static [Role] {
         use Role::{Installer, Owner, Publisher, Viewer};
         match self {
@@ -110,13 +122,18 @@ impl Right {
             | Self::EndKeys
             | Self::MakeTrusts
             | Self::EndTrusts
-            | Self::ChangeRepositories => &[Owner],
+            | Self::ChangeRepositories
+            | Self::SetRetention => &[Owner],
             Self::ReadKeys | Self::ReadTrusts | Self::ReadAudit => &[Owner, Viewer],
             Self::DeleteContent => &[Owner, Publisher],
-            Self::ReadAccount | Self::ReadPublic | Self::ReadCredentials | Self::ReadRepositories | Self::ReadUsage => {
-                &[Owner, Publisher, Viewer]
-            }
+            Self::ReadAccount
+            | Self::ReadPublic
+            | Self::ReadCredentials
+            | Self::ReadRepositories
+            | Self::ReadRetention
+            | Self::ReadUsage => &[Owner, Publisher, Viewer],
             Self::Mint | Self::EndCredentials => &[Owner, Publisher, Installer],
+            Self::OpenSession | Self::OwnSession => &[Owner, Publisher, Installer, Viewer],
         }
     }
 
@@ -144,7 +161,11 @@ impl Right {
             | Self::ReadRepositories
             | Self::ChangeRepositories
             | Self::DeleteContent
-            | Self::ReadAudit => false,
+            | Self::ReadRetention
+            | Self::SetRetention
+            | Self::ReadAudit
+            | Self::OpenSession
+            | Self::OwnSession => false,
         }
     }
 
@@ -157,18 +178,20 @@ impl Right {
             | Self::ReadCredentials
             | Self::ReadTrusts
             | Self::ReadRepositories
+            | Self::ReadRetention
             | Self::ReadUsage
             | Self::ReadAllUsage
             | Self::ReadAudit
             | Self::ReadInstallationAudit => Effect::Reads,
-            Self::Mint => Effect::Mints,
-            Self::EndKeys | Self::EndCredentials | Self::EndTrusts => Effect::Ends,
+            Self::Mint | Self::OpenSession => Effect::Mints,
+            Self::EndKeys | Self::EndCredentials | Self::EndTrusts | Self::OwnSession => Effect::Ends,
             Self::KeepAccounts
             | Self::ChangeAccount
             | Self::SetPublic
             | Self::MakeKeys
             | Self::MakeTrusts
             | Self::ChangeRepositories
+            | Self::SetRetention
             | Self::DeleteContent => Effect::Writes,
         }
     }
@@ -202,7 +225,13 @@ impl Auth {
             Actor::Store | Actor::OperatorKey { .. } => return Ok(None),
             Actor::AccessKey(key) => key,
         };
-        let somewhere = !right.roles().is_empty();
+        match (right, key.is_session()) {
+            (Right::OpenSession, true) => return Err(Refusal::Denied(Reason::InSession)),
+            (Right::OwnSession, false) => return Err(Refusal::Denied(Reason::NoSession)),
+            _ => {}
+        }
+        // A session is of its key's account, which nobody names.
+        let somewhere = !right.roles().is_empty() && !matches!(right, Right::OpenSession | Right::OwnSession);
         if somewhere && account != Some(key.account.name()) {
             return Err(Refusal::Denied(Reason::OtherAccount { own: key.account.name().clone() }));
         }
@@ -212,7 +241,8 @@ impl Auth {
         if right == Right::DeleteContent && key.role != Role::Owner && !key.actions.contains(Actions::DELETE) {
             return Err(Refusal::Denied(Reason::MayNotDelete));
         }
-        if matches!(right, Right::ReadUsage | Right::ReadAudit) && !key.covers_all() {
+        let whole = matches!(right, Right::ReadUsage | Right::ReadAudit | Right::ReadRetention | Right::SetRetention);
+        if whole && !key.covers_all() {
             return Err(Refusal::Denied(Reason::WholeAccount { reach: key.patterns.to_vec() }));
         }
         if key.retired && matches!(right.effect(), Effect::Mints | Effect::Writes) {

@@ -70,14 +70,14 @@ impl Kept {
         match (self, key) {
             (Self::Plain(text), _) => STANDARD.decode(text).map(Zeroizing::new).map_err(|_| damaged()),
             (Self::Sealed(_), None) => Err(Error::CannotOpen(
-                "the keys of this store are sealed: set HYTHE_SEAL_KEY to the key they were sealed with".into(),
+                "the keys of this store are sealed: set HYTHE_SEAL_KEY, or seal_key_command, to the key they were sealed with".into(),
             )),
             (Self::Sealed(text), Some(key)) => {
                 let mut sealed = Zeroizing::new(STANDARD.decode(text).map_err(|_| damaged())?);
                 let (nonce, text) = sealed.split_at_mut_checked(NONCE).ok_or_else(damaged)?;
                 let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
                 let opened = key.0.open_in_place(nonce, Aad::from(purpose.as_bytes()), text).map_err(|_| {
-                    Error::CannotOpen("HYTHE_SEAL_KEY is not the key that this store was sealed with".into())
+                    Error::CannotOpen("HYTHE_SEAL_KEY, or what seal_key_command prints, is not the key that this store was sealed with".into())
                 })?;
                 Ok(Zeroizing::new(opened.to_vec()))
             }

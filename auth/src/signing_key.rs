@@ -58,6 +58,17 @@ pub enum State {
     Old,
 }
 
+impl State {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Active => "active",
+            Self::Old => "old",
+        }
+    }
+}
+
 fn purpose(kid: &str) -> String {
     format!("signing key {kid}")
 }

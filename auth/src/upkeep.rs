@@ -1,9 +1,9 @@
-//! What goes on beside the requests: the day of last use, and the removal of what ended long ago. Background work of the server
+//! What goes on beside the requests: the day of last use, telling the audit whose time was over, and the removal of what ended long ago. Background work of the server
 //! drives it; nothing waits for it.
 
 use std::collections::HashMap;
 
-use chrono::{NaiveDate, TimeDelta};
+use chrono::{NaiveDate, SecondsFormat, TimeDelta};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use storage::{
@@ -13,16 +13,21 @@ use storage::{
 };
 
 use crate::{
+    account::LONGEST,
+    audit::{Entry, Happened},
     credential::CredentialRecord,
     error::Error,
     federation::{TrustRecord, UsedToken},
     installation::Auth,
+    secret::Kind,
 };
 
 /// Records whose last use is to be written. More than these of one round are written when they are used again.
 const MOST: usize = 65_536;
 /// How long an ended credential is still listed.
 const KEPT: TimeDelta = TimeDelta::days(7);
+/// How much longer a session is, which says whether what was minted in it has ended: as long as that may live.
+const KEPT_SESSION: TimeDelta = TimeDelta::seconds(LONGEST.cast_signed());
 /// Records of one step of the sweep.
 const STEP: usize = 100;
 
@@ -71,18 +76,55 @@ impl Auth {
         Ok(written)
     }
 
-    /// One step of the sweep of an account's credentials: removes those that expired or were revoked more than seven days ago,
-    /// oldest first, among the hundred after `after`. Returns where the next step begins; `None` at the end.
+    /// One step of the sweep of an account's credentials: tells the audit of those whose time is over, and removes those that expired or
+    /// were revoked more than seven days ago, oldest first, among the hundred after `after`. Returns where the next step begins; `None`
+    /// at the end.
     pub async fn sweep_credentials(&self, account: &Account, after: Option<&str>) -> Result<Option<String>, Error> {
-        let gone = self.clock.now() - KEPT;
-        self.sweep(&key::credentials(account), after, |found: &Document<CredentialRecord>| {
+        let (now, prefix) = (self.clock.now(), key::credentials(account));
+        let rows = self.records.page(&prefix, after, STEP).await?;
+        for row in &rows {
+            let key = prefix.record(&row.name);
+            let Some(mut found) = record::read::<CredentialRecord>(&*self.records, &key).await? else { continue };
+            if !self.tell_end(account, &key, &row.name, &mut found, now).await? {
+                continue;
+            }
             let record = &found.value;
-            record.revoked_at.map_or(record.expires, |at| at.min(record.expires)) < gone
-        })
-        .await
+            let end = record.revoked_at.map_or(record.expires, |at| at.min(record.expires));
+            let kept = if record.kind == Kind::Session { KEPT + KEPT_SESSION } else { KEPT };
+            if end < now - kept {
+                self.remove_swept(&key, &found).await?;
+            }
+        }
+        Ok(rows.last().filter(|_| rows.len() == STEP).map(|row| row.name.clone()))
     }
 
-    /// The same for the trust policies that were deleted more than seven days ago.
+    /// Tells the audit, once, that a credential's time is over. Several processes sweep the same store: the one that marks the record
+    /// tells. False: the record was changed meanwhile, and the next round looks again.
+    pub(crate) async fn tell_end(
+        &self,
+        account: &Account,
+        key: &RecordKey,
+        id: &str,
+        found: &mut Document<CredentialRecord>,
+        now: Time,
+    ) -> Result<bool, Error> {
+        let record = &mut found.value;
+        if record.end_told || record.expires > now || record.revoked_at.is_some_and(|at| at <= record.expires) {
+            return Ok(true);
+        }
+        record.end_told = true;
+        let end = record.expires.to_rfc3339_opts(SecondsFormat::Secs, true);
+        match record::update(&*self.records, key, found).await {
+            Ok(()) => {}
+            Err(storage::Error::Conflict) => return Ok(false),
+            Err(other) => return Err(other.into()),
+        }
+        let entry = Entry::new(Happened::CredentialExpire, Self::REGISTRY).of(account);
+        self.note(entry.target(format!("{id} {end}")));
+        Ok(true)
+    }
+
+    /// A step of the same for the trust policies that were deleted more than seven days ago.
     pub async fn sweep_trusts(&self, account: &Account, after: Option<&str>) -> Result<Option<String>, Error> {
         let gone = self.clock.now() - KEPT;
         self.sweep(&key::trusts(account), after, |found: &Document<TrustRecord>| {
@@ -108,13 +150,17 @@ impl Auth {
             let key = prefix.record(&row.name);
             let Some(found) = record::read::<T>(&*self.records, &key).await? else { continue };
             if is_over(&found) {
-                match self.records.remove(&key, found.version()).await {
-                    // Changed meanwhile: the next round looks again.
-                    Ok(()) | Err(storage::Error::Conflict) => {}
-                    Err(other) => return Err(other.into()),
-                }
+                self.remove_swept(&key, &found).await?;
             }
         }
         Ok(rows.last().filter(|_| rows.len() == STEP).map(|row| row.name.clone()))
+    }
+
+    async fn remove_swept<T>(&self, key: &RecordKey, found: &Document<T>) -> Result<(), Error> {
+        match self.records.remove(key, found.version()).await {
+            // Changed meanwhile: the next round looks again.
+            Ok(()) | Err(storage::Error::Conflict) => Ok(()),
+            Err(other) => Err(other.into()),
+        }
     }
 }

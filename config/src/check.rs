@@ -30,6 +30,7 @@ pub(crate) fn check(
         store: store(&read)?,
         account: read.optional("account").map(|(_, text)| text.to_owned()),
         seal_key: read.optional("seal_key").map(|(_, text)| Secret::new(text)),
+        seal_key_command: seal_key_command(&read)?,
         issuers: issuers(&read)?,
         limits: limits(&read)?,
         log: Log {
@@ -43,6 +44,20 @@ pub(crate) fn check(
         accounts,
         effective,
     })
+}
+
+fn seal_key_command(read: &Read<'_>) -> Result<Option<Vec<String>>, Error> {
+    let Some((given, text)) = read.optional("seal_key_command") else { return Ok(None) };
+    if let Some((key, _)) = read.optional("seal_key") {
+        return Err(Error::Conflict {
+            first: "seal_key".to_owned(),
+            first_origin: key.origin.clone(),
+            second: "seal_key_command".to_owned(),
+            second_origin: given.origin.clone(),
+        });
+    }
+    let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+    Ok((!words.is_empty()).then_some(words))
 }
 
 fn server(read: &Read<'_>) -> Result<Server, Error> {

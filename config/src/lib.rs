@@ -42,6 +42,8 @@ pub struct Config {
     pub account: Option<String>,
     /// Seals private keys and MAC roots in the store. Without it, who reads the store can sign.
     pub seal_key: Option<Secret>,
+    /// The program that prints the seal key, and its arguments. Default: none.
+    pub seal_key_command: Option<Vec<String>>,
     /// Whose tokens may be exchanged for credentials.
     pub issuers: Issuers,
     /// What one client, or many, may use of this process.

@@ -138,6 +138,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long an ended right may still be honoured, 2s to 60s; without the store, requests are refused after this long",
     ),
     setting("seal_key", Kind::Secret, "SECRET", "Key that seals private keys in the store"),
+    setting(
+        "seal_key_command",
+        Kind::Value,
+        "COMMAND",
+        "In the place of seal_key: the program, with its arguments, that prints it; no shell, so nothing is quoted",
+    ),
     setting("limits.connections", Kind::Value, "COUNT", "Connections open at once"),
     live("limits.header_size", Kind::Value, "SIZE", "Bytes of a request's head"),
     live("limits.header_timeout", Kind::Value, "TIME", "How long a request's head may take"),

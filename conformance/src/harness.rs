@@ -400,6 +400,14 @@ impl Harness {
         run
     }
 
+    /// A command on this store that names another harness's too, as `--to` or `--from`.
+    pub fn run_with(&self, args: &[&str], flag: &str, other: &Self) -> Run {
+        let [_, place] = other.store_flags();
+        let prefix = flag.trim_start_matches('-').to_uppercase();
+        let run = self.run_at(0, args).args([flag, &place]);
+        other.environment().into_iter().fold(run, |run, (name, value)| run.env(&format!("{prefix}_{name}"), value))
+    }
+
     /// A command that is told of no store.
     pub fn bare(&self, args: &[&str]) -> Run {
         Run::of(&binary()).args(args).current_dir(self.dir.path()).env(VARIABLE, self.clock_path())

@@ -31,6 +31,8 @@ pub enum Access {
     KeyAdmin,
     /// To mint and end credentials: what the key's role and patterns allow.
     Mint,
+    /// To open a session: an access key; to have one: the session.
+    Session,
     /// An operator key.
     Operator,
 }

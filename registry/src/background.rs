@@ -7,6 +7,8 @@
 //! | repositories whose deletion was ordered are deleted | at once, by the process that took the order; what a dead one left, at the start and within minutes |
 //! | credentials and trust policies that ended more than a week ago are removed, and what is remembered of used tokens that are over | once a day, an hour after the start for the first time |
 //! | what accounts came to use is added to this process's counters | every second, and at the stop |
+//! | the day of last pulls is written | every second, and at the stop |
+//! | tags and manifests go that their account's rules do not keep | at once where rules were changed, else once an hour, one repository after the other; after each it rests as long as that took |
 //! | accounts are counted anew where the counters may have lost something | a slice a second of a round that begins an hour after the start and then once an hour; at once where a quota is compared for the first time |
 //! | lines of the audit that wait are written | every second, as soon as an account has a whole batch, and at the stop |
 //! | days of the audit whose time is over are removed | once a day, with the credentials |
@@ -26,6 +28,7 @@ use std::{sync::Arc, time::Duration};
 use auth::{Actor, Auth, Page};
 use storage::{
     Clock, Store, repository,
+    retention::{self, Retainer},
     usage::{self, Recounter, Turn},
 };
 
@@ -33,6 +36,9 @@ use crate::{metrics::Metrics, server::shutdown::Tasks};
 
 const LAST_USE: Duration = Duration::from_mins(1);
 const AUDIT: Duration = Duration::from_secs(1);
+/// How often it is asked whether rules were changed.
+const RETENTION: Duration = Duration::from_secs(1);
+const RETENTION_ROUND: Duration = Duration::from_hours(1);
 const USAGE: Duration = Duration::from_secs(1);
 /// Turns, a second each, between two rounds of recounting.
 const RECOUNT: u64 = 3600;
@@ -144,9 +150,10 @@ pub(crate) fn count(tasks: &Tasks, store: &Store) {
                 () = tokio::time::sleep(USAGE) => {}
                 () = stop.cancelled() => break,
             }
-            let written = usage::flush(&work).await;
+            let (written, noted) = tokio::join!(usage::flush(&work), retention::flush_pulls(&work));
+            let written = written.and(noted);
             if let (Err(error), false) = (&written, away) {
-                tracing::warn!(error = error as &dyn std::error::Error, "the counters of usage wait for the store");
+                tracing::warn!(error = error as &dyn std::error::Error, "usage and last pulls wait for the store");
             }
             away = written.is_err();
         }
@@ -165,11 +172,51 @@ pub(crate) fn count(tasks: &Tasks, store: &Store) {
             }
             match recounter.turn(&work).await {
                 Ok(Turn::Made) => tracing::debug!("an account was counted anew"),
-                Ok(Turn::Counted | Turn::Settling | Turn::Moved | Turn::Idle) => {}
+                // A store that is being moved is counted where it comes to.
+                Ok(Turn::Counted | Turn::Settling | Turn::Moved | Turn::Idle) | Err(storage::Error::ReadOnly) => {}
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "an account was not counted anew");
                 }
             }
+        }
+    });
+}
+
+/// Runs the rules of retention.
+pub(crate) fn retain(tasks: &Tasks, store: &Store, clock: &Arc<dyn Clock>) {
+    let (stop, work, clock) = (tasks.stop().clone(), store.clone(), Arc::clone(clock));
+    tasks.spawn(async move {
+        let (mut retainer, mut waited, mut rest) = (Retainer::default(), Duration::ZERO, RETENTION);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = stop.cancelled() => break,
+            }
+            waited += rest;
+            if waited >= RETENTION_ROUND {
+                waited = Duration::ZERO;
+                retainer.begin_round();
+            }
+            let began = clock.elapsed();
+            let turn = tokio::select! {
+                turn = retainer.turn(&work) => turn,
+                () = stop.cancelled() => break,
+            };
+            rest = match turn {
+                Ok(retention::Turn::Passed(name, pass)) => {
+                    if pass != retention::Pass::default() {
+                        let retention::Pass { tags_removed, manifests_marked, manifests_removed } = pass;
+                        tracing::info!(repository = %name, tags_removed, manifests_marked, manifests_removed, "rules were applied");
+                    }
+                    clock.elapsed().saturating_sub(began)
+                }
+                Ok(retention::Turn::Looked) => clock.elapsed().saturating_sub(began),
+                Ok(retention::Turn::Idle) => RETENTION,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "rules were not applied");
+                    RETENTION
+                }
+            };
         }
     });
 }

@@ -26,6 +26,7 @@ mod pipeline;
 mod presented;
 pub mod remote;
 mod replica;
+mod seal;
 pub mod server;
 mod start;
 pub mod telemetry;

@@ -7,15 +7,16 @@ use std::{
     time::Duration,
 };
 
-use auth::{Auth, SealKey};
+use auth::Auth;
 use config::{Config, Store};
 use storage::{
     Clock, Error,
     backend::{Bytes, Records, local, remote::Bucket},
     format::{self, Mode, Purpose},
+    gate::Gate,
 };
 
-use crate::{metrics::Metrics, observed};
+use crate::{metrics::Metrics, observed, seal};
 
 /// The two halves of a store, and the lock that one server holds.
 #[derive(Debug)]
@@ -24,8 +25,10 @@ pub struct Opened {
     pub records: Arc<dyn Records>,
     /// The bytes.
     pub bytes: Arc<dyn Bytes>,
-    /// Whether the store says that everything but reads is refused: it is being moved.
+    /// Whether the store said when it was opened that everything but reads is refused: it is being moved.
     pub read_only: bool,
+    /// What the records are behind; closed while the store is being moved.
+    pub gate: Gate,
     /// The folder whose disk the store fills; a bucket has none.
     folder: Option<PathBuf>,
     held: Held,
@@ -42,7 +45,7 @@ enum Held {
 impl Opened {
     /// A store whose halves somebody else opened: in memory, or watched by a test.
     pub fn over(records: Arc<dyn Records>, bytes: Arc<dyn Bytes>) -> Self {
-        Self { records, bytes, read_only: false, folder: None, held: Held::Nothing }
+        Self { records, bytes, read_only: false, gate: Gate::default(), folder: None, held: Held::Nothing }
     }
 
     /// The folder whose disk the store fills, if it is one of this machine.
@@ -78,8 +81,39 @@ impl Opened {
 /// Opens the store. `serve`: to serve it, which one process does at a time on a folder; else to read and write single records.
 /// [`Error::Refused`] is one line with the way out.
 pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<Opened, Error> {
+    let mut opened = halves(store, serve, environment(), clock).await?;
+    opened.read_only = format::open(&*opened.records, mode(store), Purpose::Use).await?.read_only();
+    if opened.read_only {
+        opened.gate.close().await;
+    }
+    opened.records = opened.gate.over(opened.records);
+    Ok(opened)
+}
+
+/// The variables of this process.
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars().collect()
+}
+
+/// Where records and bytes lie.
+pub fn mode(store: &Store) -> Mode {
+    match store {
+        Store::Folder(_) => Mode::Local,
+        Store::Remote { records: None, .. } => Mode::Remote,
+        Store::Remote { records: Some(_), .. } => Mode::Split,
+    }
+}
+
+/// Opens the two halves of a store, whatever state it is in, with no gate before them: for the copier.
+pub async fn halves(
+    store: &Store,
+    serve: bool,
+    environment: Vec<(String, String)>,
+    clock: Arc<dyn Clock>,
+) -> Result<Opened, Error> {
     let options = local::Options { serve, ..local::Options::default() };
-    let mut opened = match store {
+    let gate = Gate::default();
+    let opened = match store {
         Store::Folder(path) => {
             let path = path.clone();
             let opening = tokio::task::spawn_blocking(move || local::Folder::open(&path, options, clock));
@@ -89,33 +123,28 @@ pub async fn store(store: &Store, serve: bool, clock: Arc<dyn Clock>) -> Result<
                 records,
                 bytes,
                 read_only: false,
+                gate,
                 folder: Some(folder.path().to_owned()),
                 held: Held::Folder(folder),
             }
         }
         Store::Remote { url, records: None } => {
-            let bucket = Bucket::parse(url.as_str(), std::env::vars())?;
+            let bucket = Bucket::parse(url.as_str(), environment)?;
             // Both to their end: the half that is not refused takes its probe's keys away again.
             let (records, bytes) = tokio::join!(bucket.records(), bucket.bytes());
             let (records, bytes) = (records?, bytes?);
-            Opened { records, bytes, read_only: false, folder: None, held: Held::Nothing }
+            Opened { records, bytes, read_only: false, gate, folder: None, held: Held::Nothing }
         }
         Store::Remote { url, records: Some(path) } => {
-            let bucket = Bucket::parse(url.as_str(), std::env::vars())?;
+            let bucket = Bucket::parse(url.as_str(), environment)?;
             let file = path.clone();
             let opening = tokio::task::spawn_blocking(move || local::open_records(&file, options, clock));
             let (records, lock) = opening.await.map_err(Error::unavailable)??;
             let held = Held::RecordsFile { records: records.clone(), _lock: lock };
             let folder = path.parent().map(Path::to_owned);
-            Opened { records, bytes: bucket.bytes().await?, read_only: false, folder, held }
+            Opened { records, bytes: bucket.bytes().await?, read_only: false, gate, folder, held }
         }
     };
-    let mode = match store {
-        Store::Folder(_) => Mode::Local,
-        Store::Remote { records: None, .. } => Mode::Remote,
-        Store::Remote { records: Some(_), .. } => Mode::Split,
-    };
-    opened.read_only = format::open(&*opened.records, mode, Purpose::Use).await?.read_only();
     Ok(opened)
 }
 
@@ -124,9 +153,8 @@ const APPENDS_APART: Duration = Duration::from_secs(1);
 
 /// Opens auth over the records, seeding what a new store has not yet.
 pub async fn auth(opened: &Opened, config: &Config, clock: Arc<dyn Clock>) -> Result<Auth, auth::Error> {
-    let seal_key = config.seal_key.as_ref().map(|key| SealKey::new(key.reveal())).transpose()?;
     let settings = auth::Settings {
-        seal_key,
+        seal_key: seal::key(config).await?,
         read_only: config.server.read_only || opened.read_only,
         bound: config.server.revocation_bound,
         append_pause: match (&config.store, &opened.held) {

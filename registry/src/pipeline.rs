@@ -235,7 +235,9 @@ async fn protocol(
         Operation::BlobDelete(name, digest) => blob::delete(store, &authorize::<Delete>(who, &name)?, &digest).await,
         Operation::ManifestGet(name, reference) | Operation::ManifestHead(name, reference) => {
             let permit = authorize::<Pull>(who, &name)?;
-            let answered = manifest::get(store, &permit, View::of(&permit), &reference, headers).await;
+            // As with blobs: who may push relies on the answer of a HEAD.
+            let pusher = if parts.method == Method::HEAD { authorize::<Push>(who, &name).ok() } else { None };
+            let answered = manifest::get(store, &permit, pusher.as_ref(), View::of(&permit), &reference, headers).await;
             audited::pulled(app, who, &permit, &reference, &parts.method, &answered);
             answered
         }
@@ -335,6 +337,7 @@ fn scopes(operation: &Operation, query: &Query<'_>) -> Scopes {
         | Access::AccountWrite
         | Access::KeyAdmin
         | Access::Mint
+        | Access::Session
         | Access::Operator => Scopes::none(),
     }
 }

@@ -7,7 +7,9 @@ use config::{Config, PublicUrl, Scheme};
 use storage::{
     Clock, Lives, Store,
     backend::local::{Disk, disk},
+    copy,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     App, background,
@@ -62,6 +64,7 @@ pub struct Running {
     // What of the configuration takes effect with a restart only.
     started: Config,
     certificates: Option<tls::Certificates>,
+    moved: CancellationToken,
     // Held for its lock, until nothing writes any more.
     opened: open::Opened,
 }
@@ -78,11 +81,19 @@ impl Running {
         self.opened.failed().await
     }
 
+    /// Ends when the store was moved away: whoever is still served here is served what is not true any more.
+    pub async fn moved(&self) {
+        self.moved.cancelled().await;
+    }
+
     /// Gives the order to stop and waits until requests have ended, or the drain's deadline has passed.
     pub async fn shutdown(self) -> Drained {
         let deadline = self.app.limits.now().drain_timeout;
         let drained = self.app.tasks.drain(deadline).await;
         // The last requests were counted and audited too.
+        if let Err(error) = storage::retention::flush_pulls(&self.app.store).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last pulls were not noted");
+        }
         if let Err(error) = storage::usage::flush(&self.app.store).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last counts of usage were not written");
         }
@@ -198,6 +209,7 @@ async fn serve(
         lives,
         read_only,
         sparse_manifests: config.server.sparse_manifests,
+        gate: opened.gate.clone(),
         open_uploads: config.server.open_uploads,
     };
     let store = Store::new(
@@ -234,7 +246,11 @@ async fn serve(
         operations.serve(handler, None, Arc::clone(&app.limits), &tasks, Arc::new(Metrics::new(&*app.clock)));
     }
     let (records, clock) = (Arc::clone(&opened.records), Arc::clone(&app.clock));
-    replica::announce(&tasks, records, clock, address, &app.hosts, read_only).await;
+    if !read_only {
+        // From now on it is no copy that a backup could go on with.
+        copy::release(&*opened.records).await?;
+    }
+    let moved = replica::announce(&tasks, records, clock, &opened.gate, address, &app.hosts, read_only).await;
     if let Some(certificates) = &certificates {
         certificates.clone().keep_fresh(&tasks);
     }
@@ -245,9 +261,10 @@ async fn serve(
     if !read_only {
         background::start(&tasks, &app.auth, &app.store, &app.clock, &app.metrics);
         background::count(&tasks, &app.store);
+        background::retain(&tasks, &app.store, &app.clock);
     }
     listener.serve(Arc::clone(&app), acceptor, Arc::clone(&app.limits), &tasks, metrics);
-    Ok(Running { address, operations_address, app, started: config, certificates, opened })
+    Ok(Running { address, operations_address, app, started: config, certificates, moved, opened })
 }
 
 /// The default address is for convenience: if somebody has it, that is said and the server goes on without.
@@ -270,7 +287,9 @@ async fn bind_operations(wanted: config::Operations) -> Result<Option<Listener>,
 
 /// The numbers that are read when they are asked for.
 fn watch(metrics: &Metrics, opened: &open::Opened, certificates: Option<&tls::Certificates>, read_only: bool) {
-    metrics.watch(family::READ_ONLY, move || vec![(String::new(), u8::from(read_only).to_string())]);
+    let gate = opened.gate.clone();
+    metrics
+        .watch(family::READ_ONLY, move || vec![(String::new(), u8::from(read_only || gate.is_closed()).to_string())]);
     if let Some(folder) = opened.folder() {
         for (name, read) in [
             (family::DISK_FREE, (|disk| disk.free) as fn(Disk) -> u64),
@@ -321,6 +340,10 @@ fn watch_auth(metrics: &Metrics, auth: &Arc<auth::Auth>) {
     });
     let decisions = Arc::clone(auth);
     metrics.watch(family::STALE_DECISIONS, move || alone(decisions.stale_decisions().to_string()));
+    let limits = Arc::clone(auth);
+    metrics.watch(family::LIVE_CREDENTIALS, move || {
+        limits.nearest_limits().map(|(of, part)| (format!("of=\"{of}\""), format!("{part:.4}"))).into()
+    });
     let caches = Arc::clone(auth);
     metrics.watch(family::AUTH_CACHE, move || {
         caches.cached_bytes().map(|(cache, bytes)| (format!("cache=\"{cache}\""), bytes.to_string())).into()

@@ -113,14 +113,7 @@ fn request<'a>(
 
 async fn answer(app: &App, request: TokenRequest<'_>, host: &Accepted, form: bool) -> Answered {
     let anonymous = matches!(request.presented, Presented::None) && request.refresh_token.is_none();
-    let login = app.auth.login(&request.presented, request.refresh_token.map(|token| token.0));
-    let outcome = app.auth.issue(request, host.whence()).await;
-    match &outcome {
-        Ok(issued) => app.auth.note_login(login, Ok(&issued.scope)).await,
-        Err(TokenRefusal::Refused(refusal)) => app.auth.note_login(login, Err(refusal)).await,
-        Err(TokenRefusal::UnknownService) => {}
-    }
-    match outcome {
+    match app.auth.issue(request, host.whence()).await {
         Ok(IssuedToken { token, expires_in, scope, stale }) => {
             // `issued_at` is left out: docker would count from it with its own clock.
             let document = json!({

@@ -139,6 +139,31 @@ pub async fn open(records: &dyn Records, mode: Mode, purpose: Purpose) -> Result
     }
 }
 
+/// Reads what kind of store this is; [`Error::Refused`] if it is none yet.
+pub async fn existing(records: &dyn Records, mode: Mode) -> Result<Format, Error> {
+    match read(records).await? {
+        Some(document) => document.value.check(mode, Purpose::Copy).map(|()| document.value),
+        None => Err(Error::Refused("there is no registry here; name the store of one".into())),
+    }
+}
+
+/// Reads what kind of store this is, making an empty one the target of a copy.
+pub async fn fill(records: &dyn Records, mode: Mode) -> Result<Format, Error> {
+    if let Some(document) = read(records).await? {
+        return document.value.check(mode, Purpose::Copy).map(|()| document.value);
+    }
+    let format = Format { layout: LAYOUT, lowest_release: RELEASE.into(), mode, state: State::Filling };
+    record::create(records, &key::format(), format).await.map(|document| document.value)
+}
+
+/// Whether a store may be served, now. [`Error::Refused`] if nobody ever used it.
+pub async fn state(records: &dyn Records) -> Result<State, Error> {
+    match read(records).await? {
+        Some(document) => Ok(document.value.state),
+        None => Err(Error::Refused("the store is gone: it has no sys/format".into())),
+    }
+}
+
 /// Changes whether a store may be served. [`Error::Conflict`] if it was never opened or somebody else changes it now.
 pub async fn set_state(records: &dyn Records, state: State) -> Result<(), Error> {
     let mut document = read(records).await?.ok_or(Error::Conflict)?;

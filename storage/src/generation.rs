@@ -66,3 +66,30 @@ pub(crate) fn repository_of(account: Account, path: &str) -> Option<Repository> 
     let name = format!("{}/{}", account.name(), path.replace('!', "/")).parse().ok()?;
     Repository::new(account, name)
 }
+
+/// A round over the accounts that live, a page at a time.
+#[derive(Debug, Default)]
+pub(crate) enum Round {
+    /// None is under way.
+    #[default]
+    Over,
+    /// It goes on behind this generation, or begins.
+    Behind(Option<String>),
+}
+
+impl Round {
+    /// Begins one, unless one is under way.
+    pub(crate) fn begin(&mut self) {
+        if let Self::Over = self {
+            *self = Self::Behind(None);
+        }
+    }
+
+    /// The next accounts; `None` when the round is over.
+    pub(crate) async fn next(&mut self, store: &Store) -> Result<Option<Vec<Account>>, Error> {
+        let Self::Behind(after) = self else { return Ok(None) };
+        let (accounts, next) = page(store, after.as_deref()).await?;
+        *self = next.map_or(Self::Over, |next| Self::Behind(Some(next)));
+        Ok(Some(accounts))
+    }
+}

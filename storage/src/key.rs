@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | `sys/format` | record | layout number, lowest release, state ([`crate::format`]) |
 //! | `sys/replicas/<id>` | record | a running server |
+//! | `sys/copied` | record | whose copy this store is, until it is served ([`crate::copy`]) |
 //! | `sys/install`, `sys/keys`, `sys/authlog`, `sys/public`, `sys/op/<ID>`, `sys/host/<NAME>` | record | `auth`'s; storage never reads them |
 //! | `gen/<G>` | record | account name as a label, live or deleted |
 //! | `acct/<NAME>` | record | name to generation; `auth`'s |
@@ -20,11 +21,12 @@
 //! | `t/<G>/r/<R!>/y/<M>/<tag>` | plain | mark: the tag may point at M |
 //! | `t/<G>/r/<R!>/f/<S>/<th>-<M>` | plain | referrer descriptor; `f/<S>/!fallback` marks a fallback tag |
 //! | `t/<G>/r/<R!>/p/<M>/<by>` | plain | mark: pinned by a published version |
-//! | `t/<G>/r/<R!>/l/<M>`, `l/!<tag>` | plain | day of the last pull |
+//! | `t/<G>/r/<R!>/l/<M>`, `l/!<tag>` | plain | day of the last pull; `l/.stamp` the store's time when a pass of retention began |
 //! | `t/<G>/r/<R!>/b/<D>` | record | member: R contains D, its bytes are X |
 //! | `t/<G>/r/<R!>/g` | record | collection cursor |
 //! | `t/<G>/b/<D>` | record | dedupe hint, never authoritative |
 //! | `t/<G>/s/<X>/<R!>` | plain | share: R may use X besides its origin |
+//! | `t/<G>/retention` | record | which tags and manifests of the account go by themselves |
 //! | `t/<G>/q/<counter>` | record | what one process has added and removed; `q/!base` the last recount |
 //! | `t/<G>/u/<id>` | record | upload session; `u/<id>.tail.<rev>.<k>` (plain) its unwritten bytes |
 //! | `z/<hour>/<G>/<R!>` | plain | R had garbage-making work in this hour |
@@ -196,6 +198,11 @@ fn hour(at: Time) -> String {
     at.format("%Y%m%d%H").to_string()
 }
 
+/// What goes on while a store is frozen to be moved: the audit, which is copied last, and servers that say that they are there.
+pub(crate) fn goes_on(key: &str) -> bool {
+    ["audit/", "sys/replicas/"].iter().any(|prefix| key.starts_with(prefix))
+}
+
 macro_rules! keys {
     ($($(#[$doc:meta])* $kind:ident $name:ident($($arg:ident: $type:ty),*) = $format:literal $(, $value:expr)*;)*) => {$(
         $(#[$doc])*
@@ -212,6 +219,8 @@ keys! {
     RecordKey replica(id: &str) = "sys/replicas/{id}";
     /// All running servers.
     Prefix replicas() = "sys/replicas/";
+    /// Whose copy this store is.
+    RecordKey copied() = "sys/copied";
     /// The installation's identity and MAC roots (`auth`).
     RecordKey install() = "sys/install";
     /// Signing keys (`auth`).
@@ -230,6 +239,12 @@ keys! {
     RecordKey probe() = "sys/probe/record";
     /// The plain-key half of the probe.
     PlainKey probe_plain(id: &str) = "sys/probe/{id}";
+    /// All account hosts.
+    Prefix hosts() = "sys/host/";
+    /// The keys, credentials and policies of every account: for copies alone.
+    Prefix authorities() = "auth/";
+    /// The audit of every account: for copies alone.
+    Prefix all_audits() = "audit/";
     /// The probe's own prefix.
     Prefix probes() = "sys/probe/";
 
@@ -273,6 +288,8 @@ keys! {
     Prefix repositories(account: &Account) = "t/{}/c/", account.generation();
     /// What was pushed to a repository last.
     PlainKey news(r: &Repository) = "t/{}/n/{}", r.account().generation(), bang(r.name().path());
+    /// What was pushed last to each repository of an account.
+    Prefix all_news(account: &Account) = "t/{}/n/", account.generation();
     /// A tag.
     RecordKey tag(r: &Repository, tag: &Tag) = "{}/t/{tag}", repository(r);
     /// The tags of a repository.
@@ -309,18 +326,26 @@ keys! {
     PlainKey last_pull(r: &Repository, m: &Digest) = "{}/l/{}", repository(r), m.dashed();
     /// Day of the last pull of a tag.
     PlainKey last_pull_tag(r: &Repository, tag: &Tag) = "{}/l/!{tag}", repository(r);
+    /// The store's time when a pass of retention began.
+    PlainKey retention_stamp(r: &Repository) = "{}/l/.stamp", repository(r);
     /// Where the collection of a repository stands; advice only.
     RecordKey cursor(r: &Repository) = "{}/g", repository(r);
     /// Membership of a blob.
     RecordKey member(r: &Repository, d: &Digest) = "{}/b/{}", repository(r), d.dashed();
+    /// Membership of a blob, by the repository's path: for whoever has no more of it.
+    RecordKey member_at(generation: &Generation, path: &str, d: &Digest) = "t/{generation}/r/{}/b/{}", bang(path), d.dashed();
     /// The blobs of a repository.
     Prefix members(r: &Repository) = "{}/b/", repository(r);
     /// Dedupe hint of an account.
     RecordKey hint(account: &Account, d: &Digest) = "t/{}/b/{}", account.generation(), d.dashed();
+    /// All dedupe hints of an account.
+    Prefix hints(account: &Account) = "t/{}/b/", account.generation();
     /// Share: the repository may use X besides its origin.
     PlainKey share(x: &DataId, r: &Repository) = "t/{}/s/{}/{}", x.generation(), x.id(), bang(r.name().path());
     /// The shares of X.
     Prefix shares(x: &DataId) = "t/{}/s/{}/", x.generation(), x.id();
+    /// What goes by itself in an account.
+    RecordKey retention(account: &Account) = "t/{}/retention", account.generation();
     /// A usage counter; `!base` for what they count from.
     RecordKey usage(account: &Account, counter: &str) = "t/{}/q/{counter}", account.generation();
     /// All usage counters of an account.

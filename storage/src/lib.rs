@@ -7,15 +7,18 @@
 //! - nothing is readable under a digest that its bytes do not hash to;
 //! - every call of an account takes a typed [`Account`] or a capability over a [`Repository`], and every key lies under the
 //!   account's generation: there is no function that reads across accounts;
-//! - a blob is never in memory whole, and a commit never copies it.
+//! - a blob is never in memory whole, and a commit never copies it;
+//! - what goes by itself ([`gc`], [`trash`], [`sweep`]) is never what a manifest names, a promise keeps or somebody uses.
 //!
 //! Start at [`backend`] for the two seams, [`key`] for the layout, [`upload`] for how bytes come in.
 
 pub mod backend;
 pub mod blob;
 pub mod clock;
+pub mod copy;
 mod error;
 pub mod format;
+pub mod gate;
 pub mod gc;
 pub mod generation;
 mod hash;
@@ -27,6 +30,7 @@ mod name;
 pub mod record;
 pub mod referrer;
 pub mod repository;
+pub mod retention;
 mod store;
 pub mod stream;
 pub mod sweep;

@@ -31,6 +31,8 @@ pub struct Lives {
     pub hold: TimeDelta,
     /// How long a deleted account's generation is remembered and swept again. 30 days.
     pub generation: TimeDelta,
+    /// How long after its last pass the slow round leaves a repository alone. 24 h.
+    pub round: TimeDelta,
     /// How often an idle server looks for work. 1 min.
     pub look: Duration,
     /// After a slice of work that took so long, rest so many times as long: 19, a twentieth of one task's time.
@@ -51,6 +53,7 @@ impl Default for Lives {
             trash: TimeDelta::hours(2),
             hold: TimeDelta::hours(1),
             generation: TimeDelta::days(30),
+            round: TimeDelta::hours(24),
             look: Duration::from_mins(1),
             rest: 19,
         }
@@ -59,7 +62,7 @@ impl Default for Lives {
 
 impl Lives {
     /// Lives for a test that cannot wait a day: promises of `promise`, writes of at most `deadline`, and the rest as short as
-    /// these two allow; collection works a third of the time. All zero is for a store on which nothing is under way.
+    /// these two allow; collection works half of the time. All zero is for a store on which nothing is under way.
     pub fn short(promise: Duration, deadline: Duration) -> Self {
         let delta = |length: Duration| TimeDelta::from_std(length).unwrap_or(TimeDelta::MAX);
         let deadline_delta = delta(deadline);
@@ -75,8 +78,9 @@ impl Lives {
             trash: deadline_delta,
             hold: TimeDelta::hours(1),
             generation: deadline_delta,
-            look: Duration::from_millis(40),
-            rest: 2,
+            round: deadline_delta,
+            look: Duration::from_millis(10),
+            rest: 1,
         }
     }
 

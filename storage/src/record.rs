@@ -113,6 +113,39 @@ fn encode<T: Serialize>(
     Ok((Body { bytes: bytes.into(), nonce }, history))
 }
 
+/// The body of a record of another store, to be written here as it is. [`Error::Corrupt`] if it is none.
+pub(crate) fn copied(key: &RecordKey, bytes: &bytes::Bytes) -> Result<Body, Error> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        nonce: String,
+    }
+    let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
+    let head: Head = serde_json::from_slice(line).map_err(|e| Error::corrupt(format!("record {key}: {e}")))?;
+    Ok(Body { bytes: bytes.clone(), nonce: head.nonce })
+}
+
+/// The same, of a record that may be marked as dying: it lives, and is promised until `lease`.
+pub(crate) fn revived(key: &RecordKey, bytes: &bytes::Bytes, lease: Option<Time>) -> Result<Body, Error> {
+    let body = copied(key, bytes)?;
+    let end = bytes.iter().position(|&b| b == b'\n').unwrap_or(bytes.len());
+    let corrupt = |e: serde_json::Error| Error::corrupt(format!("record {key}: {e}"));
+    let mut map: Map<String, Value> = serde_json::from_slice(bytes.get(..end).unwrap_or_default()).map_err(corrupt)?;
+    let dying = map.get("state").is_some_and(|state| state == "dying");
+    if !dying && lease.is_none() {
+        return Ok(body);
+    }
+    if dying {
+        map.insert("state".into(), "live".into());
+        map.remove("marked_by_pass");
+    }
+    if let Some(lease) = lease {
+        map.insert("lease".into(), serde_json::to_value(lease).map_err(corrupt)?);
+    }
+    let mut line = serde_json::to_vec(&map).map_err(corrupt)?;
+    line.extend_from_slice(bytes.get(end..).unwrap_or_default());
+    Ok(Body { bytes: line.into(), ..body })
+}
+
 /// The nonces of the last writes of an encoded record, its own the last.
 fn nonces(body: &[u8]) -> Vec<String> {
     #[derive(Default, serde::Deserialize)]

@@ -16,8 +16,10 @@ use tracing::Instrument as _;
 use crate::{
     Clock, Error, Lives, Repository, Time, UploadKeys,
     backend::{Bytes, Claim, Records},
+    gate::Gate,
     key,
     repository::Kind,
+    retention::Pulls,
     stream::Pool,
     usage::Counters,
 };
@@ -32,13 +34,21 @@ pub struct Settings {
     /// Take image manifests whose blobs the repository does not contain (distribution-spec: a registry MAY reject them, and this
     /// one does unless told otherwise). Absent children of an index are always taken.
     pub sparse_manifests: bool,
+    /// Closed while the store is being moved: then it is read-only too.
+    pub gate: Gate,
     /// Uploads of one account that may be unfinished in this process ([`Error::TooManyUploads`]). Default 1000.
     pub open_uploads: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { lives: Lives::default(), read_only: false, sparse_manifests: false, open_uploads: 1000 }
+        Self {
+            lives: Lives::default(),
+            read_only: false,
+            sparse_manifests: false,
+            gate: Gate::default(),
+            open_uploads: 1000,
+        }
     }
 }
 
@@ -64,6 +74,8 @@ struct Inner {
     news: Mutex<HashMap<Repository, (Kind, Duration)>>,
     /// What this process has added to accounts and taken from them.
     usage: Counters,
+    /// What it has to write of pulls, and knows of rules.
+    retention: Pulls,
     /// Rung when this process has left work in a queue.
     bell: Notify,
     woken: AtomicBool,
@@ -99,6 +111,7 @@ impl Store {
             known: Mutex::default(),
             news: Mutex::default(),
             usage: Counters::default(),
+            retention: Pulls::default(),
             bell: Notify::new(),
             woken: AtomicBool::new(false),
         }))
@@ -117,6 +130,11 @@ impl Store {
     /// The counters of what accounts use.
     pub fn usage(&self) -> &Counters {
         &self.0.usage
+    }
+
+    /// What this process has to write of pulls, and knows of the rules of retention.
+    pub fn retention(&self) -> &Pulls {
+        &self.0.retention
     }
 
     /// Wall-clock time.
@@ -157,7 +175,7 @@ impl Store {
 
     /// Refuses when the store is read-only: the first line of everything that writes.
     pub(crate) fn writable(&self) -> Result<(), Error> {
-        if self.0.settings.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+        if self.0.settings.read_only || self.0.settings.gate.is_closed() { Err(Error::ReadOnly) } else { Ok(()) }
     }
 
     /// Runs what must not stop half way: it goes on when the client's connection, and with it the caller, is gone.

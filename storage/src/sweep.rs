@@ -2,11 +2,12 @@
 //!
 //! Each works in slices, finds its place anew whenever it is asked, and is safe when two do it at once.
 
+use chrono::TimeDelta;
 use futures::future::try_join_all;
 use serde::Serialize;
 
 use crate::{
-    Account, Digest, Error, Generation, Repository, Store, Tag,
+    Account, Digest, Error, Generation, Repository, Store, Tag, Time,
     generation::{self, GenerationRecord, GenerationState},
     key::{self, DataId},
     member::Member,
@@ -25,7 +26,7 @@ const AT_ONCE: usize = 16;
 pub struct Swept {
     /// Upload sessions that were taken away.
     pub uploads: u64,
-    /// Marks whose target was gone.
+    /// Tags without a manifest, and days of pulls of what is gone.
     pub marks: u64,
     /// Keys of deleted accounts.
     pub keys: u64,
@@ -53,8 +54,13 @@ pub async fn uploads(store: &Store, account: &Account) -> Result<Swept, Error> {
                 if store.records().get(&prefix.record(sid)).await?.is_none() {
                     store.records().delete(&prefix.plain(&row.name)).await?;
                 }
-            } else if upload::bury(store, account, sid, row.modified).await? {
-                swept.uploads += 1;
+            } else {
+                match upload::bury(store, account, sid, row.modified).await {
+                    Ok(buried) => swept.uploads += u64::from(buried),
+                    // It stays, and keeps no other from its turn.
+                    Err(Error::Corrupt { what }) => tracing::warn!("an old upload stays: {what}"),
+                    Err(other) => return Err(other),
+                }
             }
         }
         if rows.len() < PAGE {
@@ -64,25 +70,22 @@ pub async fn uploads(store: &Store, account: &Account) -> Result<Swept, Error> {
     }
 }
 
-/// Takes away marks of a repository whose target is gone: of tags (`y/`), of fallback tags of referrers, of last pulls. They are hints,
-/// and only those are touched that nobody has written for a day.
+/// Takes away tags whose manifest is gone, because its deletion died before it reached them, and days of last pulls of what is gone.
+/// Only where nobody has written for a day. The marks by which such tags are found stay: whoever writes one is about to set its
+/// tag, and a mark that went in between would be missed by the next deletion.
 pub async fn marks(store: &Store, repository: &Repository) -> Result<Swept, Error> {
     store.writable()?;
     // The store's time: that of the pass over this repository, or of nothing if it never had one.
     let cursor = store.records().get(&key::cursor(repository)).await?;
     let Some(old) = cursor.map(|found| found.modified - store.lives().in_flight) else { return Ok(Swept::default()) };
     let mut swept = Swept::default();
-    for (prefix, kind) in [
-        (key::tagged_all(repository), Mark::Tagged),
-        (key::referrers_all(repository), Mark::Fallback),
-        (key::last_pulls(repository), Mark::LastPull),
-    ] {
+    for (prefix, kind) in [(key::tagged_all(repository), Mark::Tagged), (key::last_pulls(repository), Mark::LastPull)] {
         let mut after: Option<String> = None;
         loop {
             let rows = store.records().page(&prefix, after.as_deref(), PAGE).await?;
             let aged: Vec<_> = rows.iter().filter(|row| row.modified <= old).collect();
             for some in aged.chunks(AT_ONCE) {
-                let gone = some.iter().map(|row| kind.sweep(store, repository, &prefix, &row.name));
+                let gone = some.iter().map(|row| kind.sweep(store, repository, &prefix, &row.name, old));
                 swept.marks += try_join_all(gone).await?.into_iter().map(u64::from).sum::<u64>();
             }
             if rows.len() < PAGE {
@@ -98,8 +101,6 @@ pub async fn marks(store: &Store, repository: &Repository) -> Result<Swept, Erro
 enum Mark {
     /// `y/M/tag`.
     Tagged,
-    /// `f/S/!fallback`, among the referrers.
-    Fallback,
     /// `l/M`, `l/!tag`.
     LastPull,
 }
@@ -112,6 +113,7 @@ impl Mark {
         repository: &Repository,
         prefix: &key::Prefix,
         name: &str,
+        old: Time,
     ) -> Result<bool, Error> {
         let records = store.records();
         let tag_of = |text: &str| text.parse::<Tag>().ok().map(|tag| key::tag(repository, &tag));
@@ -119,42 +121,20 @@ impl Mark {
             Self::Tagged => {
                 let Some((digest, tag)) = name.split_once('/') else { return Ok(false) };
                 let (Ok(digest), Some(tag)) = (Digest::from_dashed(digest), tag_of(tag)) else { return Ok(false) };
-                // The tag before its manifest: if it was moved here since, its version tells.
-                let pointing = record::read::<TagRecord>(records, &tag).await?;
-                let pointing = pointing.filter(|found| found.value.digest == digest);
-                if records.get(&key::manifest(repository, &digest)).await?.is_some() {
+                // The tag first: if it was moved here since, its version tells. Then its mark: a young one is a push under way.
+                let found = record::read::<TagRecord>(records, &tag).await?;
+                let Some(found) = found.filter(|found| found.value.digest == digest) else { return Ok(false) };
+                let mark = records.get_plain(&prefix.plain(name)).await?;
+                if mark.is_none_or(|mark| mark.modified > old)
+                    || records.get(&key::manifest(repository, &digest)).await?.is_some()
+                {
                     return Ok(false);
                 }
-                if let Some(found) = pointing {
-                    // A deletion died between the manifest and its tags.
-                    match records.remove(&tag, found.version()).await {
-                        Ok(()) => {}
-                        Err(Error::Conflict) => return Ok(false),
-                        Err(other) => return Err(other),
-                    }
+                match records.remove(&tag, found.version()).await {
+                    Ok(()) => Ok(true),
+                    Err(Error::Conflict) => Ok(false),
+                    Err(other) => Err(other),
                 }
-                let mark = prefix.plain(name);
-                records.delete(&mark).await?;
-                let again = record::read::<TagRecord>(records, &tag).await?;
-                if again.is_some_and(|found| found.value.digest == digest) {
-                    records.put(&mark, bytes::Bytes::from_static(b".")).await?;
-                    return Ok(false);
-                }
-                Ok(true)
-            }
-            Self::Fallback => {
-                let Some(subject) = name.strip_suffix("/!fallback") else { return Ok(false) };
-                let Some(tag) = tag_of(subject) else { return Ok(false) };
-                if records.get(&tag).await?.is_some() {
-                    return Ok(false);
-                }
-                let mark = prefix.plain(name);
-                records.delete(&mark).await?;
-                if records.get(&tag).await?.is_some() {
-                    records.put(&mark, bytes::Bytes::from_static(b".")).await?;
-                    return Ok(false);
-                }
-                Ok(true)
             }
             Self::LastPull => {
                 let target = match name.strip_prefix('!') {
@@ -180,7 +160,9 @@ pub async fn generation(store: &Store, generation: &Generation) -> Result<(Swept
     let key = key::generation(generation);
     let mut swept = Swept::default();
     let Some(found) = record::read::<GenerationRecord>(store.records(), &key).await? else { return Ok((swept, true)) };
-    if found.value.state != GenerationState::Deleted {
+    // An upload that was between its document and its bytes when the account was deleted is over by then.
+    let since = found.value.deleted_at.map_or(TimeDelta::MAX, |at| store.now() - at);
+    if found.value.state != GenerationState::Deleted || since < store.lives().trash {
         return Ok((swept, true));
     }
     #[expect(clippy::disallowed_methods, reason = "the generation itself was read, and it is dead")]
@@ -216,8 +198,8 @@ pub async fn generation(store: &Store, generation: &Generation) -> Result<(Swept
     if swept.keys > 0 {
         return Ok((swept, swept.keys < PAGE as u64));
     }
-    let long_ago = found.value.deleted_at.is_some_and(|at| store.now() - at >= store.lives().generation);
-    if long_ago && store.records().page(&key::audits(generation), None, 1).await?.is_empty() {
+    // What was long ago before this slice found nothing is what counts: nothing of that time can come any more.
+    if since >= store.lives().generation && store.records().page(&key::audits(generation), None, 1).await?.is_empty() {
         match store.records().remove(&key, found.version()).await {
             Ok(()) | Err(Error::Conflict) => {}
             Err(other) => return Err(other),
@@ -231,13 +213,19 @@ pub async fn generation(store: &Store, generation: &Generation) -> Result<(Swept
 async fn forget(store: &Store, account: &Account, name: &str) -> Result<(), Error> {
     let prefix = key::stored(account.generation());
     let mut parts = name.split('/');
-    let data: Vec<DataId> = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some("u"), Some(sid), None, None) if !sid.contains('.') => upload::data(store, account, sid).await?,
-        (Some("r"), Some(_), Some("b"), Some(_)) => {
-            let member = record::read::<Member>(store.records(), &prefix.record(name)).await?;
-            member.and_then(|member| member.value.data(account)).into_iter().collect()
+    let data = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("u"), Some(sid), None, None) if !sid.contains('.') => upload::data(store, account, sid).await,
+        (Some("r"), Some(_), Some("b"), Some(_)) => record::read::<Member>(store.records(), &prefix.record(name))
+            .await
+            .map(|member| member.and_then(|member| member.value.data(account)).into_iter().collect()),
+        _ => Ok(Vec::new()),
+    };
+    let data: Vec<DataId> = match data {
+        Err(Error::Corrupt { what }) => {
+            tracing::warn!("a record of a deleted account names no bytes that could be deleted: {what}");
+            Vec::new()
         }
-        _ => Vec::new(),
+        other => other?,
     };
     for x in &data {
         trash::delete(store, x).await?;

@@ -12,7 +12,7 @@ use crate::{
     Account, Digest, Error, Generation, Repository, Store, Time, generation,
     generation::{GenerationRecord, GenerationState},
     key::{self, DataId},
-    member::{self, TrashIntent},
+    member::{self, State, TrashIntent},
     record, upload,
     work::{self, Entry},
 };
@@ -89,7 +89,7 @@ async fn forget_stamps(store: &Store, began: Time) -> Result<(), Error> {
 }
 
 async fn together(store: &Store, entries: &[Entry], began: Time, emptied: &mut Emptied) -> Result<(), Error> {
-    let verdicts = futures::future::try_join_all(entries.iter().map(|entry| judge(store, entry, began)));
+    let verdicts = futures::future::try_join_all(entries.iter().map(|entry| readable(store, entry, began)));
     let verdicts = verdicts.await?;
     // Again, because the looks took their time: what a backup has read since is not deleted.
     emptied.held = held(store, began).await?;
@@ -156,7 +156,7 @@ pub(crate) async fn unused(store: &Store) -> Result<u64, Error> {
     loop {
         let (entries, next) = work::page(store, &prefix, after.as_deref(), Time::MAX_UTC).await?;
         for some in entries.chunks(AT_ONCE) {
-            let judged = some.iter().map(|entry| judge(store, entry, store.now()));
+            let judged = some.iter().map(|entry| readable(store, entry, store.now()));
             for verdict in futures::future::try_join_all(judged).await? {
                 match verdict {
                     Verdict::Dead { size } | Verdict::Later { size, .. } => bytes += size,
@@ -168,6 +168,17 @@ pub(crate) async fn unused(store: &Store) -> Result<u64, Error> {
             Some(next) => after = Some(next),
             None => return Ok(bytes),
         }
+    }
+}
+
+/// What can be said of an intent; one that cannot be read, or whose members cannot, stays and keeps no other from its turn.
+async fn readable(store: &Store, entry: &Entry, began: Time) -> Result<Verdict, Error> {
+    match judge(store, entry, began).await {
+        Err(Error::Corrupt { what }) => {
+            tracing::warn!("bytes in the trash stay there: {what}");
+            Ok(Verdict::Strange)
+        }
+        other => other,
     }
 }
 
@@ -196,11 +207,18 @@ async fn judge(store: &Store, entry: &Entry, began: Time) -> Result<Verdict, Err
     let shares = shares(store, &x).await?;
     let users = shares.iter().map(|(path, _)| path.as_str()).chain([intent.repository.as_str(), &intent.origin]);
     let users: std::collections::BTreeSet<String> = users.map(|path| path.replace('!', "/")).collect();
+    let mut dying = false;
     for path in users {
         let Some(user) = generation::repository_of(account.clone(), &path) else { continue };
-        if uses(store, &user, &x, &intent.digests).await? {
-            return Ok(Verdict::Used);
+        match uses(store, &user, &x, &intent.digests).await? {
+            None => {}
+            Some(State::Dying) => dying = true,
+            Some(State::Live | State::Known) => return Ok(Verdict::Used),
         }
+    }
+    // Whoever marked it may be about to remove it: then this intent is all that will name the bytes.
+    if dying {
+        return Ok(Verdict::Later { body, size: intent.size });
     }
     let in_flight = began - store.lives().in_flight;
     if self::shares(store, &x).await?.iter().any(|(_, modified)| *modified > in_flight) {
@@ -209,14 +227,15 @@ async fn judge(store: &Store, entry: &Entry, began: Time) -> Result<Verdict, Err
     Ok(Verdict::Dead { size: intent.size })
 }
 
-async fn uses(store: &Store, repository: &Repository, x: &DataId, digests: &[Digest]) -> Result<bool, Error> {
+/// How a repository uses X, if it does.
+async fn uses(store: &Store, repository: &Repository, x: &DataId, digests: &[Digest]) -> Result<Option<State>, Error> {
     for digest in digests {
-        let found = member::get(store, repository, digest).await?;
-        if found.and_then(|found| found.value.data(repository.account())).as_ref() == Some(x) {
-            return Ok(true);
+        let found = member::get(store, repository, digest).await?.map(|found| found.value);
+        if let Some(member) = found.filter(|member| member.data(repository.account()).as_ref() == Some(x)) {
+            return Ok(Some(member.state));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Who was given leave to use X, and when last.

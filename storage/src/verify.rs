@@ -49,14 +49,23 @@ pub struct Problem {
 
 const PAGE: usize = 1000;
 
+/// What the walk meets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Something that is not as it was acknowledged.
+    Problem(Problem),
+    /// A data object that no blob, upload or trash intent names: its account, and its id.
+    Unnamed(Problem),
+}
+
 struct Walk<'a> {
     store: &'a Store,
     report: Report,
-    found: &'a mut (dyn FnMut(Problem) + Send),
+    found: &'a mut (dyn FnMut(Found) + Send),
 }
 
-/// Looks at every account; `found` is told each problem as it is met. A store that cannot be read ends the walk with its error.
-pub async fn everything(store: &Store, found: &mut (dyn FnMut(Problem) + Send)) -> Result<Report, Error> {
+/// Looks at every account; `found` is told what is met. A store that cannot be read ends the walk with its error.
+pub async fn everything(store: &Store, found: &mut (dyn FnMut(Found) + Send)) -> Result<Report, Error> {
     let mut walk = Walk { store, report: Report::default(), found };
     let mut after = None;
     loop {
@@ -74,7 +83,7 @@ pub async fn everything(store: &Store, found: &mut (dyn FnMut(Problem) + Send)) 
 impl Walk<'_> {
     fn problem(&mut self, place: &(impl ToString + ?Sized), what: impl Into<String>) {
         self.report.problems += 1;
-        (self.found)(Problem { place: place.to_string(), what: what.into() });
+        (self.found)(Found::Problem(Problem { place: place.to_string(), what: what.into() }));
     }
 
     async fn account(&mut self, account: &Account) -> Result<(), Error> {
@@ -210,11 +219,21 @@ impl Walk<'_> {
     /// Data that nothing names: what an upload or the trash still names is theirs.
     async fn unnamed(&mut self, account: &Account, named: &HashSet<String>) -> Result<(), Error> {
         let uploads = upload_data(self.store, account).await?;
+        let mut trashed = None;
         let mut after: Option<String> = None;
         loop {
             let page = self.store.bytes().page(account.generation(), after.as_deref(), PAGE).await?;
-            self.report.unnamed +=
-                page.iter().filter(|x| !named.contains(x.id()) && !uploads.contains(x.id())).count() as u64;
+            for x in page.iter().filter(|x| !named.contains(x.id()) && !uploads.contains(x.id())) {
+                // Read as late as can be: what was given up a moment ago waits in the trash by now.
+                if trashed.is_none() {
+                    trashed = Some(trash(self.store, account).await?);
+                }
+                if !trashed.as_ref().is_some_and(|trashed| trashed.contains(x.id())) {
+                    self.report.unnamed += 1;
+                    let what = format!("data {} is named by nothing", x.id());
+                    (self.found)(Found::Unnamed(Problem { place: account.name().to_string(), what }));
+                }
+            }
             if page.len() < PAGE {
                 return Ok(());
             }
@@ -234,6 +253,13 @@ async fn names(store: &Store, prefix: &Prefix) -> Result<Vec<String>, Error> {
             return Ok(all);
         }
     }
+}
+
+/// The data objects of an account that wait in the trash.
+async fn trash(store: &Store, account: &Account) -> Result<HashSet<String>, Error> {
+    let names = names(store, &key::trash_all()).await?;
+    let own = format!("/{}/", account.generation());
+    Ok(names.iter().filter_map(|name| name.split_once(&own)).map(|(_, id)| id.to_owned()).collect())
 }
 
 /// The data objects that upload sessions name.

@@ -58,6 +58,9 @@ happened! {
     CredentialMint "credential.mint" "A credential was minted. Target: its id.";
     CredentialRenew "credential.renew" "A credential was minted in the place of another, which ends in ten minutes. Target: the new one's id, then the old one's.";
     CredentialRevoke "credential.revoke" "A credential was ended. Target: its id.";
+    CredentialExpire "credential.expire" "The time of a credential, or of a session, was over; noticed within a day. Target: its id, then when it ended.";
+    SessionOpen "session.open" "A session of the console was opened with an access key. Target: its id.";
+    SessionClose "session.close" "A session was closed by whoever was in it; what was minted in it lives on. Target: its id.";
     TokenIssue "token.issue" "A credential logged in. Target: the scopes that its token was granted.";
     TokenDeny "token.deny" "A login with the right secret was refused: the credential has ended, or its account is suspended. Target: the credential's id.";
     TrustCreate "trust.create" "A trust policy was made. Target: its id.";
@@ -97,6 +100,8 @@ pub enum PartyKind {
     Credential,
     /// An access key of the account.
     Key,
+    /// A session of the console, which acts as an access key of the account.
+    Session,
     /// An operator key.
     OperatorKey,
     /// Whoever works on the store itself.
@@ -117,6 +122,7 @@ impl PartyKind {
         match self {
             Self::Credential => "credential",
             Self::Key => "key",
+            Self::Session => "session",
             Self::OperatorKey => "operator_key",
             Self::Operator => "operator",
             Self::Oidc => "oidc",
@@ -147,6 +153,10 @@ impl Party {
 
     pub(crate) fn key(id: &Id) -> Self {
         Self { kind: PartyKind::Key, id: Some(id.to_string()), label: None }
+    }
+
+    pub(crate) fn session(id: &Id) -> Self {
+        Self { kind: PartyKind::Session, ..Self::key(id) }
     }
 
     pub(crate) fn operator_key(id: &Id) -> Self {
@@ -183,7 +193,9 @@ impl From<&Actor> for Party {
             Actor::OperatorKey { id } => Self::operator_key(id),
             Actor::AccessKey(key) => {
                 let label = Some(key.label.to_string()).filter(|label| !label.is_empty());
-                Self { label, ..Self::key(key.id()) }
+                let party =
+                    key.session.as_ref().map_or_else(|| Self::key(key.id()), |session| Self::session(&session.id));
+                Self { label, ..party }
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     account::{AccountState, claimed},
     error::Error,
     installation::Auth,
-    principal::{Actor, KeyHolder, Presented, user_name},
+    principal::{Actor, KeyHolder, user_name},
     refusal::{Reason, Refusal},
     scope::{Pattern, Scopes},
     secret::{Kind, Secret},
@@ -18,10 +18,11 @@ impl Party {
     fn presented(secret: &Secret, account: Option<&Account>) -> Self {
         match (secret.kind(), account) {
             (Kind::OperatorKey, _) => Self::operator_key(secret.id()),
-            (Kind::Pull | Kind::Push | Kind::Session, Some(account)) => {
+            (Kind::Session, _) => Self::session(secret.id()),
+            (Kind::Pull | Kind::Push, Some(account)) => {
                 Self::credential(secret.id(), user_name(account.name(), secret.kind(), secret.id()))
             }
-            (Kind::AccessKey | Kind::Pull | Kind::Push | Kind::Session, _) => Self::key(secret.id()),
+            (Kind::AccessKey | Kind::Pull | Kind::Push, _) => Self::key(secret.id()),
         }
     }
 }
@@ -36,10 +37,6 @@ impl Happened {
         }
     }
 }
-
-/// What was presented to a login, as far as the audit has to know: a secret of ours, and the account of the user name beside it.
-#[derive(Debug)]
-pub struct Login(Option<(Secret, Option<AccountName>)>);
 
 impl Auth {
     /// What happened to an account itself: a line of its own audit, and one of the installation's, which outlives it.
@@ -59,14 +56,14 @@ impl Auth {
         &self,
         by: impl Into<Party>,
         account: &Account,
-        before: &[String],
+        before: &[Pattern],
         now: &[Pattern],
     ) -> Result<(), Error> {
         let by = by.into();
-        let gained: Vec<_> =
-            now.iter().map(Pattern::as_str).filter(|new| !before.iter().any(|old| old == new)).collect();
-        let lost: Vec<_> =
-            before.iter().filter(|old| !now.iter().any(|new| new.as_str() == *old)).map(String::as_str).collect();
+        let only_in = |these: &[Pattern], those: &[Pattern]| -> Vec<String> {
+            these.iter().filter(|one| !those.contains(one)).map(Pattern::to_string).collect()
+        };
+        let (gained, lost) = (only_in(now, before), only_in(before, now));
         for (happened, patterns) in [(Happened::RepoPublic, gained), (Happened::RepoPrivate, lost)] {
             if !patterns.is_empty() {
                 self.record(Entry::new(happened, by.clone()).of(account).target(patterns.join(" "))).await?;
@@ -99,22 +96,15 @@ impl Auth {
         Ok(())
     }
 
-    /// What a login is, for [`Auth::note_login`]: the secret, if its check tag is right.
-    pub fn login(&self, presented: &Presented<'_>, refresh: Option<&str>) -> Login {
-        let (text, user) = match *presented {
-            Presented::Basic { user, secret } => (Some(secret), user.split('.').next()),
-            Presented::Bearer(secret) => (Some(secret), None),
-            Presented::None | Presented::Session(_) | Presented::Malformed => (refresh, None),
-        };
-        let secret = text.and_then(|text| self.secret(text));
-        Login(secret.map(|secret| (secret, user.and_then(|name| name.parse().ok()))))
-    }
-
-    /// Notes how a login ended, if what was presented is a secret of ours: what it was granted, or why it was refused. What
-    /// strangers try is in no audit.
-    pub async fn note_login(&self, login: Login, outcome: Result<&Scopes, &Refusal>) {
-        let Login(Some((secret, user))) = login else { return };
-        let logs_in = matches!(secret.kind(), Kind::Pull | Kind::Push | Kind::Session);
+    /// Notes how a login with a secret of ours, under the user name of this account if under any, ended: what it was granted, or why
+    /// it was refused. What strangers try is in no audit.
+    pub(crate) async fn note_login(
+        &self,
+        secret: &Secret,
+        user: Option<AccountName>,
+        outcome: Result<&Scopes, &Refusal>,
+    ) {
+        let logs_in = matches!(secret.kind(), Kind::Pull | Kind::Push);
         let happened = match outcome {
             Ok(_) => Happened::TokenIssue,
             Err(_) if logs_in => Happened::TokenDeny,
@@ -125,20 +115,20 @@ impl Auth {
         match outcome {
             Ok(scopes) => {
                 let entry = |by| Entry::new(happened, by).target(scopes.to_string());
-                self.note_presented(&secret, user, entry).await;
+                self.note_presented(secret, user, entry).await;
             }
             Err(Refusal::Unauthenticated(Some(reason))) => {
                 let entry = |by| Entry::new(happened, by).target(secret.id().as_str()).denied(reason.text(""));
-                self.note_presented(&secret, user, entry).await;
+                self.note_presented(secret, user, entry).await;
             }
             Err(_) => {}
         }
     }
 
-    /// Notes that the holder of a key was refused by the API, because the key has ended.
-    pub async fn note_key_denied(&self, bearer: &str, refusal: &Refusal) {
+    /// Notes that the holder of a key or a session was refused by the API, because it has ended.
+    pub async fn note_key_denied(&self, presented: &str, refusal: &Refusal) {
         let Refusal::Unauthenticated(Some(reason)) = refusal else { return };
-        let Some(secret) = self.secret(bearer) else { return };
+        let Some(secret) = self.secret(presented) else { return };
         let entry = |by| Entry::new(Happened::KeyUseDenied, by).denied(reason.text(""));
         self.note_presented(&secret, None, entry).await;
     }

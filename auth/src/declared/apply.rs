@@ -20,7 +20,6 @@ use crate::{
     id::Id,
     installation::Auth,
     page::{Page, one_page},
-    principal::Actor,
     revocation::What,
 };
 
@@ -166,8 +165,7 @@ impl Auth {
             self.record_hosts(Self::CONFIGURATION, &account, &hosts, &now.hosts).await?;
         }
         if let Some(patterns) = &wanted.public {
-            let before = self.get_public(&Actor::Store, &wanted.name).await?.patterns;
-            self.publish(&account, patterns, None).await?;
+            let before = self.publish(&account, patterns, None).await?.before;
             self.record_public(Self::CONFIGURATION, &account, &before, patterns).await?;
         }
         Ok(account)

@@ -195,7 +195,7 @@ impl Auth {
             replaces: None,
         };
         let issuer = Issuer { kind: IssuerKind::Oidc, id: id.clone(), subject: Some(satisfied.subject.clone()) };
-        let minted = self.write_credential(&asked.account, order, issuer, now).await?;
+        let minted = self.write_credential(&asked.account, order, issuer, vec![id.clone()], now).await?;
         tracing::info!(
             event = "exchange.ok", account = %name, trust = %id, subject = satisfied.subject,
             credential = %minted.credential.id, "token was exchanged"

@@ -282,3 +282,28 @@ fn key_id(actor: &Actor) -> Option<&Id> {
         Actor::Store | Actor::OperatorKey { .. } => None,
     }
 }
+
+#[tokio::test]
+async fn it_is_known_for_an_hour_or_two_how_near_to_its_limit_anybody_came() {
+    let few = Settings { live_credentials_per_key: 4, live_credentials_per_account: 8, ..settings() };
+    let world = World::with(few).await;
+    let near = || world.auth.nearest_limits().map(|(of, part)| format!("{of} {part}"));
+    assert_eq!(near(), ["key 0", "account 0"]);
+    let (_, one) = world.owner("acme").await;
+    let (_, other) = world.owner("beta").await;
+    for _ in 0..3 {
+        world.mint(&one, "acme", pull()).await;
+    }
+    world.mint(&other, "beta", pull()).await;
+    assert_eq!(near(), ["key 0.75", "account 0.25"], "the nearest, and of the account what was there before the mint");
+    world.mint(&one, "acme", pull()).await;
+    assert!(world.auth.mint(&one, &name("acme"), &pull()).await.is_err());
+    assert_eq!(near(), ["key 1", "account 0.5"]);
+    world.pass(3600);
+    assert_eq!(near(), ["key 1", "account 0.5"]);
+    world.mint(&other, "beta", pull()).await;
+    world.pass(3600);
+    assert_eq!(near(), ["key 0.5", "account 0.125"]);
+    world.pass(7200);
+    assert_eq!(near(), ["key 0", "account 0"]);
+}

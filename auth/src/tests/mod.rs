@@ -13,6 +13,7 @@ mod mint;
 mod render;
 mod revoke;
 mod right;
+mod session;
 mod token;
 mod upkeep;
 
@@ -174,6 +175,9 @@ fn every_call_may_move_between_threads() {
     movable(|auth| auth.authenticate(Presented::None, HERE, None));
     movable(|auth| auth.issue(request(Presented::None, &[]), HERE));
     movable(|auth| auth.authenticate_api(None, HERE));
+    movable(|auth| auth.authenticate_session("", HERE));
+    movable(|auth| async { auth.open_session(&Actor::Store).await.map(|_| ()) });
+    movable(|auth| async { auth.close_session(&Actor::Store).await });
     movable(Auth::turn_signing_keys);
     movable(Auth::flush_audit);
     movable(|auth| auth.sweep_audit(None));

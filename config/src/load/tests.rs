@@ -152,6 +152,16 @@ fn a_secret_comes_from_a_file_without_its_line_end_and_is_not_shown() {
 }
 
 #[test]
+fn a_command_for_the_seal_key_is_split_at_spaces_and_stands_alone() {
+    let command = |text: &str| Sources::isolated().set("seal_key_command", text);
+    let config = load(&command("  /usr/bin/kms  get --id=a,b '$X' ")).unwrap();
+    assert_eq!(config.seal_key_command.unwrap(), ["/usr/bin/kms", "get", "--id=a,b", "'$X'"]);
+    assert!(refused(&command("kms").set("seal_key", "k")).ends_with("are both set; keep one"));
+    let variable = |name: &str| (name == "HYTHE_SEAL_KEY_COMMAND").then(|| "kms get".into());
+    assert!(load(&Sources::environment(variable)).unwrap().seal_key_command.is_some());
+}
+
+#[test]
 fn an_address_counts_as_a_network_of_one() {
     let config = load(&Sources::isolated().set("trusted_proxy", "10.1.2.3")).unwrap();
     assert_eq!(config.server.trusted_proxies, ["10.1.2.3/32".parse().unwrap()]);

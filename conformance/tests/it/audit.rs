@@ -119,6 +119,7 @@ async fn every_event_is_told_with_all_its_fields_and_holds_no_secret() {
         told.push(Told { event, request, outcome, actor });
     };
     let post = |rest: &str, document: &Value| api(http::Method::POST, rest, document);
+    let post_at = |path: &str| Request::post(path);
 
     // Keys.
     let made = ask(&owner, post("/keys", &json!({"role": "viewer", "label": "ci"})), 201).await;
@@ -130,6 +131,15 @@ async fn every_event_is_told_with_all_its_fields_and_holds_no_secret() {
     note(H::KeyRetire, &ask(&owner, post(&format!("/keys/{id}/retire"), &json!({})), 200).await, "ok", "key");
     note(H::KeyRevoke, &ask(&owner, post(&format!("/keys/{id}/revoke"), &json!({})), 200).await, "ok", "key");
     note(H::KeyUseDenied, &ask(&viewer, Request::get("/api/v1/accounts/acme"), 401).await, "denied", "key");
+
+    // Sessions.
+    let opened = ask(&owner, post_at("/api/v1/session"), 201).await;
+    note(H::SessionOpen, &opened, "ok", "key");
+    let cookie = opened.header("set-cookie").split(';').next().unwrap().to_owned();
+    secrets.push(cookie.split_once('=').unwrap().1.to_owned());
+    let close = post_at("/api/v1/session/close").header("Cookie", cookie).header("X-Hythe", "1");
+    let close = close.header("Origin", format!("http://{}", harness.host()));
+    note(H::SessionClose, &ask(&Caller::anonymous(harness.client()), close, 200).await, "ok", "session");
 
     // Credentials.
     let mut mint = async |event, document: Value| {
@@ -198,6 +208,9 @@ async fn every_event_is_told_with_all_its_fields_and_holds_no_secret() {
     for state in ["suspended", "active"] {
         ask(&operator, patch("", json!({"state": state})), 200).await;
     }
+    for hosts in [json!(["registry.acme.example"]), json!([])] {
+        ask(&operator, patch("", json!({"hosts": hosts})), 200).await;
+    }
     let made: Value =
         serde_json::from_str(&harness.hythe(&["operator-key", "create", "--output", "json"]).await.stdout).unwrap();
     secrets.push(made["key"].as_str().unwrap().to_owned());
@@ -212,21 +225,34 @@ async fn every_event_is_told_with_all_its_fields_and_holds_no_secret() {
         "account.suspend",
         "account.resume",
         "account.delete",
+        "host.approve",
+        "host.withdraw",
         "operator_key.create",
         "operator_key.revoke",
         "signing_key.rotate",
     ];
     assert_eq!(names(&installation), BTreeSet::from(expected));
     let told: BTreeSet<_> = all.into_iter().chain(expected).collect();
-    // Of a declared key, of days that are over, of a store that was away: `auth`'s own tests have them; exchanges need an issuer.
-    let elsewhere =
-        [H::KeyChange, H::AuditSweep, H::StaleServe, H::ExchangeOk, H::ExchangeDeny, H::TrustCreate, H::TrustDelete];
+    // Of a declared key, of days and lives that are over, of a store that was away, of names of accounts: `auth`'s own tests have them;
+    // exchanges need an issuer.
+    let elsewhere = [
+        H::KeyChange,
+        H::AuditSweep,
+        H::CredentialExpire,
+        H::HostApprove,
+        H::HostWithdraw,
+        H::StaleServe,
+        H::ExchangeOk,
+        H::ExchangeDeny,
+        H::TrustCreate,
+        H::TrustDelete,
+    ];
     let elsewhere = elsewhere.map(H::as_str);
     let list = H::ALL.iter().map(|happened| happened.as_str()).filter(|name| !elsewhere.contains(name));
     assert_eq!(told, list.collect(), "every event of the list was seen");
 
     let kept: String = kept(&harness).await.into_iter().map(|(_, _, text)| text).collect();
-    assert!(kept.contains("manifest.pull") && secrets.len() == 9, "{} secrets", secrets.len());
+    assert!(kept.contains("manifest.pull") && secrets.len() == 10, "{} secrets", secrets.len());
     for secret in &secrets {
         for piece in secret.as_bytes().windows(40).map(|piece| std::str::from_utf8(piece).unwrap()) {
             assert!(!kept.contains(piece), "{piece}");

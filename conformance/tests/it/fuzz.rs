@@ -3,6 +3,7 @@
 
 mod challenge;
 mod claims;
+mod cookie;
 mod header;
 mod oidc;
 mod scope;

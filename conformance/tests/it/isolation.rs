@@ -6,6 +6,7 @@
 //! that it is the same whatever exists, that it cost no storage call, and that it left the store as it was.
 
 mod api;
+mod caller;
 mod check;
 mod counted;
 mod forged;

@@ -45,6 +45,8 @@ mod memory;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod quota;
@@ -53,7 +55,11 @@ mod reload;
 #[cfg(test)]
 mod replicas;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod revocation;
+#[cfg(test)]
+mod seal;
 #[cfg(test)]
 mod secret;
 #[cfg(test)]

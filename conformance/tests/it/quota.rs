@@ -101,6 +101,8 @@ async fn a_push_over_the_quota_is_refused_at_every_server_and_goes_on_when_it_is
     let open = Request::post("/v2/acme/a/blobs/uploads/");
     first.send(open).await.refused(403, "DENIED");
     quota(&harness, "4000B").await;
+    let opens = async || second.send(Request::post("/v2/acme/a/blobs/uploads/")).await.status == 202;
+    until("the other server has heard of it", opens).await;
     push::blob(&second, "acme/a", &big).await;
     exact(&owner, 2800).await;
     quota(&harness, "none").await;

@@ -34,6 +34,8 @@ pub(crate) enum Problem {
     NoIfMatch,
     /// The resource is no longer what `If-Match` named; this is its version now.
     Changed(String),
+    /// A session changes something, and the call does not come from its own pages at this origin.
+    Foreign(String),
     /// The `next_token` was not made by this registry for this list.
     PageToken,
 }
@@ -83,6 +85,11 @@ impl Problem {
                 let text = "changed by somebody else meanwhile: read it again";
                 Answer::new(S::PRECONDITION_FAILED, C::PreconditionFailed, text)
                     .with(header::ETAG, format!("\"{now}\""))
+            }
+            Self::Foreign(own) => {
+                let text =
+                    format!("a session changes things from its own pages only: send Origin: {own} and X-Hythe: 1");
+                Answer::new(S::FORBIDDEN, C::Denied, text)
             }
             Self::PageToken => {
                 let text = "next_token belongs to another list or filter; begin again without it";
@@ -348,6 +355,7 @@ mod tests {
             (Problem::refused(Refusal::ReadOnly { account: None }).into(), 405, "UNSUPPORTED"),
             (Problem::NoIfMatch.into(), 428, "PRECONDITION_REQUIRED"),
             (Problem::PageToken.into(), 400, "INVALID_TOKEN"),
+            (Problem::Foreign("https://registry.example".into()).into(), 403, "DENIED"),
             (Problem::NoEndPoint.into(), 404, "NOT_FOUND"),
             (Problem::TooLarge("x".into()).into(), 413, "TOO_LARGE"),
         ] {

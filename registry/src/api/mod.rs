@@ -1,5 +1,5 @@
-//! The control plane, `/api/v1`: accounts, access keys, credentials, trust policies, what is public, repositories and their tags, usage,
-//! and the audit.
+//! The control plane, `/api/v1`: accounts, access keys, credentials, sessions, trust policies, what is public, repositories and their tags,
+//! usage, and the audit.
 //!
 //! [`ApiOperation`] is the list of what there is; the router and the OpenAPI document are made from it. A call goes through
 //! [`call`]: who asks is settled before the path is looked at, whether it may before anything is read, a request's body included.
@@ -14,13 +14,15 @@ mod openapi;
 mod page;
 mod public;
 mod repositories;
+mod retention;
+mod sessions;
 mod tags;
 mod trusts;
 mod usage;
 
 use std::sync::{Arc, LazyLock};
 
-use auth::{Actor, Id, KeyHolder, Right};
+use auth::{Actor, Id, KeyHolder, Presented, Right};
 use axum::{
     Router,
     extract::RawPathParams,
@@ -31,6 +33,7 @@ use storage::{AccountName, RepositoryName, stream::ByteStream};
 use tower::ServiceExt;
 use tracing::Instrument;
 
+use self::sessions::Caller;
 pub(crate) use self::{envelope::Problem, exchange::post as exchange};
 use crate::{
     App,
@@ -95,6 +98,12 @@ pub enum ApiOperation {
     TagList,
     /// Deletes a tag; its manifest stays.
     TagDelete,
+    /// The rules by which tags and manifests go.
+    RetentionGet,
+    /// Replaces these rules.
+    RetentionSet,
+    /// What would go from a repository now, by these rules or by others.
+    RetentionTest,
     /// How much an account keeps.
     UsageGet,
     /// How much every account keeps.
@@ -103,11 +112,17 @@ pub enum ApiOperation {
     AuditList,
     /// What was done to the installation and its accounts, oldest first.
     InstallationAuditList,
+    /// Opens a session of the console with an access key; its cookie is in the answer's `Set-Cookie`.
+    SessionOpen,
+    /// Whose session it is that asks.
+    SessionGet,
+    /// Closes the session that asks.
+    SessionClose,
 }
 
 impl ApiOperation {
     /// Every operation; the isolation matrix has a row for each.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 36] = [
         Self::OpenApi,
         Self::AccountList,
         Self::AccountCreate,
@@ -134,10 +149,16 @@ impl ApiOperation {
         Self::RepositoryDelete,
         Self::TagList,
         Self::TagDelete,
+        Self::RetentionGet,
+        Self::RetentionSet,
+        Self::RetentionTest,
         Self::UsageGet,
         Self::UsageList,
         Self::AuditList,
         Self::InstallationAuditList,
+        Self::SessionOpen,
+        Self::SessionGet,
+        Self::SessionClose,
     ];
 
     /// Its method.
@@ -155,20 +176,25 @@ impl ApiOperation {
             | Self::TrustGet
             | Self::RepositoryList
             | Self::TagList
+            | Self::RetentionGet
             | Self::UsageGet
             | Self::UsageList
             | Self::AuditList
-            | Self::InstallationAuditList => Method::GET,
+            | Self::InstallationAuditList
+            | Self::SessionGet => Method::GET,
             Self::AccountCreate
             | Self::KeyCreate
             | Self::KeyRetire
             | Self::KeyRevoke
             | Self::CredentialMint
             | Self::CredentialRevoke
-            | Self::TrustCreate => Method::POST,
+            | Self::TrustCreate
+            | Self::SessionOpen
+            | Self::SessionClose
+            | Self::RetentionTest => Method::POST,
             Self::AccountChange | Self::RepositoryChange => Method::PATCH,
             Self::AccountDelete | Self::TrustDelete | Self::RepositoryDelete | Self::TagDelete => Method::DELETE,
-            Self::PublicSet => Method::PUT,
+            Self::PublicSet | Self::RetentionSet => Method::PUT,
         }
     }
 
@@ -192,10 +218,14 @@ impl ApiOperation {
                 "/api/v1/accounts/{account}/repositories"
             }
             Self::TagList | Self::TagDelete => "/api/v1/accounts/{account}/repository-tags",
+            Self::RetentionGet | Self::RetentionSet => "/api/v1/accounts/{account}/retention",
+            Self::RetentionTest => "/api/v1/accounts/{account}/retention/test",
             Self::UsageGet => "/api/v1/accounts/{account}/usage",
             Self::UsageList => "/api/v1/usage",
             Self::AuditList => "/api/v1/accounts/{account}/audit",
             Self::InstallationAuditList => "/api/v1/audit",
+            Self::SessionOpen | Self::SessionGet => "/api/v1/session",
+            Self::SessionClose => "/api/v1/session/close",
         }
     }
 
@@ -221,10 +251,14 @@ impl ApiOperation {
             Self::RepositoryList | Self::TagList => Some(Right::ReadRepositories),
             Self::RepositoryChange => Some(Right::ChangeRepositories),
             Self::RepositoryDelete | Self::TagDelete => Some(Right::DeleteContent),
+            Self::RetentionGet | Self::RetentionTest => Some(Right::ReadRetention),
+            Self::RetentionSet => Some(Right::SetRetention),
             Self::UsageGet => Some(Right::ReadUsage),
             Self::UsageList => Some(Right::ReadAllUsage),
             Self::AuditList => Some(Right::ReadAudit),
             Self::InstallationAuditList => Some(Right::ReadInstallationAudit),
+            Self::SessionOpen => Some(Right::OpenSession),
+            Self::SessionGet | Self::SessionClose => Some(Right::OwnSession),
         }
     }
 
@@ -242,14 +276,20 @@ impl ApiOperation {
                 | Right::ReadCredentials
                 | Right::ReadTrusts
                 | Right::ReadRepositories
+                | Right::ReadRetention
                 | Right::ReadUsage
                 | Right::ReadAudit,
             ) => Access::AccountRead,
-            Some(Right::ChangeAccount | Right::SetPublic | Right::ChangeRepositories | Right::DeleteContent) => {
-                Access::AccountWrite
-            }
+            Some(
+                Right::ChangeAccount
+                | Right::SetPublic
+                | Right::ChangeRepositories
+                | Right::DeleteContent
+                | Right::SetRetention,
+            ) => Access::AccountWrite,
             Some(Right::MakeKeys | Right::EndKeys | Right::MakeTrusts | Right::EndTrusts) => Access::KeyAdmin,
             Some(Right::Mint | Right::EndCredentials) => Access::Mint,
+            Some(Right::OpenSession | Right::OwnSession) => Access::Session,
         }
     }
 
@@ -282,10 +322,16 @@ impl ApiOperation {
             Self::RepositoryDelete => "repository_delete",
             Self::TagList => "tag_list",
             Self::TagDelete => "tag_delete",
+            Self::RetentionGet => "retention_get",
+            Self::RetentionSet => "retention_set",
+            Self::RetentionTest => "retention_test",
             Self::UsageGet => "usage_get",
             Self::UsageList => "usage_list",
             Self::AuditList => "audit_list",
             Self::InstallationAuditList => "installation_audit_list",
+            Self::SessionOpen => "session_open",
+            Self::SessionGet => "session_get",
+            Self::SessionClose => "session_close",
         }
     }
 }
@@ -399,19 +445,26 @@ pub(crate) async fn call(
     host: &Accepted,
     called: &mut Called,
 ) -> Answered {
-    // Only a Bearer: a browser would send Basic and cookies by itself, for whichever page asks.
-    let bearer = match authorization {
-        Authorization::Bearer(key) => Some(key.as_str()),
-        Authorization::None | Authorization::Basic { .. } | Authorization::Malformed => None,
+    let caller = Caller::read(authorization, &parts.headers, host);
+    let (secret, actor) = match caller.presented() {
+        Presented::Session(cookie) => (Some(cookie), app.auth.authenticate_session(cookie, host.client).await),
+        Presented::Bearer(key) => (Some(key), app.auth.authenticate_api(Some(key), host.client).await),
+        // No Basic: a browser would send it by itself, for whichever page asks.
+        Presented::None | Presented::Basic { .. } | Presented::Malformed => {
+            (None, app.auth.authenticate_api(None, host.client).await)
+        }
     };
-    let actor = match app.auth.authenticate_api(bearer, host.client).await {
+    let actor = match actor {
         Ok(actor) => actor,
         Err(refusal) => {
-            app.auth.note_key_denied(bearer.unwrap_or_default(), &refusal).await;
+            app.auth.note_key_denied(secret.unwrap_or_default(), &refusal).await;
             return Err(Problem::refused(refusal).into());
         }
     };
     called.key = Some(actor.label());
+    if matches!(caller, Caller::Session(_)) {
+        sessions::refuse_foreign(&parts.method, &parts.headers, host)?;
+    }
     let found = find(&parts.method, &parts.uri).await?;
     called.operation = Some(found.operation);
     let account: Option<AccountName> = found.account.and_then(|name| name.parse().ok());
@@ -474,10 +527,16 @@ async fn dispatch(operation: ApiOperation, call: Call) -> Answered {
         ApiOperation::RepositoryDelete => repositories::delete(call).await,
         ApiOperation::TagList => tags::list(call).await,
         ApiOperation::TagDelete => tags::delete(call).await,
+        ApiOperation::RetentionGet => retention::get(call).await,
+        ApiOperation::RetentionSet => retention::set(call).await,
+        ApiOperation::RetentionTest => retention::test(call).await,
         ApiOperation::UsageGet => usage::get(call).await,
         ApiOperation::UsageList => usage::list(call).await,
         ApiOperation::AuditList => audit::list(call).await,
         ApiOperation::InstallationAuditList => audit::installation(call).await,
+        ApiOperation::SessionOpen => sessions::open(call).await,
+        ApiOperation::SessionGet => sessions::get(&call),
+        ApiOperation::SessionClose => sessions::close(call).await,
     }
 }
 

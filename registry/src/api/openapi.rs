@@ -5,7 +5,7 @@ mod documents;
 
 use std::sync::LazyLock;
 
-use auth::Role;
+use auth::{Right, Role};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use utoipa::openapi::{
@@ -14,7 +14,7 @@ use utoipa::openapi::{
     path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem},
     request_body::RequestBodyBuilder,
     schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, KnownFormat, SchemaFormat, SchemaType},
-    security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
 };
 
 use self::documents::{DETAIL, DOCUMENTS, Field, Shape};
@@ -46,10 +46,14 @@ struct Facts {
     tagged: bool,
     /// Whether the call needs `If-Match`.
     conditional: bool,
+    /// Whether the answer sets the cookie of a session.
+    cookie: bool,
 }
 
 const NAME: (&str, &str) = ("name", "The repository's path in the account, e.g. web/api");
 const REPOSITORY: (&str, &str) = ("repository", NAME.1);
+
+const OPEN: &str = "Open a session of the console: a cookie that acts as the key does";
 
 fn facts(operation: ApiOperation) -> Facts {
     let plain = |summary, answer| Facts {
@@ -62,10 +66,17 @@ fn facts(operation: ApiOperation) -> Facts {
         named: &[],
         tagged: false,
         conditional: false,
+        cookie: false,
     };
     let made = |summary, request, answer| Facts {
         request: Some(request),
         status: StatusCode::CREATED,
+        ..plain(summary, answer)
+    };
+    let replaced = |summary, request, answer| Facts {
+        request: Some(request),
+        tagged: true,
+        conditional: true,
         ..plain(summary, answer)
     };
     let list = |summary, answer, filters| Facts { list: Some(filters), ..plain(summary, answer) };
@@ -84,12 +95,7 @@ fn facts(operation: ApiOperation) -> Facts {
             Facts { conditional: true, ..plain("Delete an account and all that is in it", "Ended") }
         }
         ApiOperation::PublicGet => Facts { tagged: true, ..plain("What anybody may pull", "Public") },
-        ApiOperation::PublicSet => Facts {
-            request: Some("Public"),
-            tagged: true,
-            conditional: true,
-            ..plain("Say what anybody may pull", "Public")
-        },
+        ApiOperation::PublicSet => replaced("Say what anybody may pull", "Public", "Public"),
         ApiOperation::KeyList => list("The access keys, without their secrets", "AccessKeys", Filters::Expiring),
         ApiOperation::KeyCreate => made("Make an access key; only this answer shows its secret", "NewKey", "AccessKey"),
         ApiOperation::KeyGet => plain("One access key", "AccessKey"),
@@ -136,11 +142,22 @@ fn facts(operation: ApiOperation) -> Facts {
             answer: None,
             ..plain("Delete a tag; its manifest stays", "")
         },
+        ApiOperation::RetentionGet => Facts { tagged: true, ..plain("The rules by which things go", "Retention") },
+        ApiOperation::RetentionSet => replaced("Replace these rules", "NewRetention", "Retention"),
+        ApiOperation::RetentionTest => Facts {
+            request: Some("NewRetentionTest"),
+            ..plain("What would go from a repository now, and why", "RetentionTested")
+        },
         ApiOperation::UsageGet => list("How much the account keeps, counted now", "Usage", Filters::Slices),
         ApiOperation::UsageList => list("How much every account keeps, counted now", "Usages", Filters::Slices),
         ApiOperation::AuditList => list("What was done in the account, oldest first", "Events", Filters::Audit),
         ApiOperation::InstallationAuditList => {
             list("What was done to the installation and its accounts, oldest first", "Events", Filters::Audit)
+        }
+        ApiOperation::SessionOpen => Facts { status: StatusCode::CREATED, cookie: true, ..plain(OPEN, "Session") },
+        ApiOperation::SessionGet => plain("Whose session it is", "Session"),
+        ApiOperation::SessionClose => {
+            Facts { cookie: true, ..plain("Close the session; what was minted in it lives out its time", "Ended") }
         }
     }
 }
@@ -149,6 +166,11 @@ fn facts(operation: ApiOperation) -> Facts {
 fn who(operation: ApiOperation) -> String {
     let Some(right) = operation.right() else { return "Any access key or operator key.".to_owned() };
     let roles: Vec<_> = right.roles().iter().copied().map(Role::as_str).collect();
+    match right {
+        Right::OpenSession => return "An access key in any role.".to_owned(),
+        Right::OwnSession => return "A session.".to_owned(),
+        _ => {}
+    }
     match (roles.as_slice(), right.operator()) {
         ([], _) => "An operator key.".to_owned(),
         (_, false) => format!("An access key of the account, in the role {}.", roles.join(" or ")),
@@ -332,6 +354,9 @@ fn described(operation: ApiOperation) -> Operation {
         let only = if facts.or.is_some() { ", where one is read" } else { "" };
         answer = answer.header("ETag", header(&format!("Its version: what If-Match names to change it{only}")));
     }
+    if facts.cookie {
+        answer = answer.header("Set-Cookie", header("__Host-hythe: the session, or that it is over"));
+    }
     if facts.status == StatusCode::CREATED {
         answer = answer.header("Location", header("Its path"));
     }
@@ -345,6 +370,7 @@ fn described(operation: ApiOperation) -> Operation {
         .description(Some(who(operation)))
         .parameters(Some(parameters(operation, &facts)))
         .request_body(request)
+        .securities(Some(security(operation)))
         .response(facts.status.as_str(), answer.build());
     let refusals = refusals(operation, &facts).into_iter();
     refusals
@@ -362,6 +388,20 @@ fn method(operation: ApiOperation) -> HttpMethod {
     }
 }
 
+fn requirement(scheme: &str) -> SecurityRequirement {
+    SecurityRequirement::new(scheme, Vec::<String>::new())
+}
+
+/// What may be presented for it: any of these.
+fn security(operation: ApiOperation) -> Vec<SecurityRequirement> {
+    match operation.right() {
+        Some(Right::OpenSession) => vec![requirement("key")],
+        Some(Right::OwnSession) => vec![requirement("session")],
+        Some(right) if right.roles().is_empty() => vec![requirement("key")],
+        _ => vec![requirement("key"), requirement("session")],
+    }
+}
+
 fn document() -> OpenApi {
     let paths = ApiOperation::ALL.into_iter().fold(PathsBuilder::new(), |paths, operation| {
         paths.path(operation.path(), PathItem::new(method(operation), described(operation)))
@@ -375,13 +415,17 @@ fn document() -> OpenApi {
             .then_some(AdditionalProperties::FreeForm(false));
         components.schema(*name, object(fields).additional_properties(closed).build())
     });
-    let components =
-        components.schema("ErrorDetail", object(DETAIL).build()).security_scheme("key", SecurityScheme::Http(key));
+    let says = "A session of the console, opened with an access key. What changes something needs Origin, the registry's own, and X-Hythe: 1";
+    let session = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description("__Host-hythe", says)));
+    let components = components
+        .schema("ErrorDetail", object(DETAIL).build())
+        .security_scheme("key", SecurityScheme::Http(key))
+        .security_scheme("session", session);
     OpenApiBuilder::new()
         .info(InfoBuilder::new().title("Hythe").version(env!("CARGO_PKG_VERSION")).build())
         .paths(paths.build())
         .components(Some(components.build()))
-        .security(Some([SecurityRequirement::new("key", Vec::<String>::new())]))
+        .security(Some([requirement("key"), requirement("session")]))
         .build()
 }
 

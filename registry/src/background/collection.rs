@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use storage::{
-    Clock, Error, Store, format,
+    Clock, Error, Store, Time, format,
     gc::{
         self, Outcome, Pass,
         reclaimable::{self, Reclaimable},
@@ -94,6 +94,8 @@ struct Collector {
     repositories: Round,
     /// Of the round that goes on.
     reclaimable: Reclaimable,
+    /// What the trash held, and when it was looked through: once a day, like each repository.
+    trashed: Option<(Time, Reclaimable)>,
 }
 
 /// Starts collection; it ends with the order to stop, between two calls of the store: whatever was left is found again.
@@ -109,6 +111,7 @@ pub(super) fn start(tasks: &Tasks, store: &Store, clock: &Arc<dyn Clock>, metric
         accounts: Round::default(),
         repositories: Round::default(),
         reclaimable: Reclaimable::default(),
+        trashed: None,
     };
     tasks.spawn(async move {
         for job in JOBS.into_iter().cycle() {
@@ -200,7 +203,14 @@ impl Collector {
                     }
                     Stop::End => {
                         let mut whole = std::mem::take(&mut self.reclaimable);
-                        whole += reclaimable::trashed(store).await?;
+                        let now = store.now();
+                        let known = self.trashed.filter(|(at, _)| now < *at + store.lives().round);
+                        let trashed = match known {
+                            Some((_, trashed)) => trashed,
+                            None => reclaimable::trashed(store).await?,
+                        };
+                        self.trashed = Some((known.map_or(now, |(at, _)| at), trashed));
+                        whole += trashed;
                         *self.collected.reclaimable.lock() = Some(whole);
                     }
                     Stop::Account(account) => self.reclaimable += reclaimable::uploads(store, &account).await?,

@@ -134,7 +134,11 @@ fn told(counted: &Counted) -> String {
     table(
         ["CAUSE", "BYTES", "GOES"],
         &[
-            row("untagged", untagged, "never by itself: no tag names it, and it may be deployed by digest"),
+            row(
+                "untagged",
+                untagged,
+                "by a rule of the account alone (hythe retention): no tag names it, and it may be deployed by digest",
+            ),
             row("grace", grace, "a day after it was pushed or last promised, if nothing names it by then"),
             row("trash", trash, "within hours"),
             row("uploads", uploads, "within a day"),

@@ -7,7 +7,9 @@
 
 mod account;
 mod audit;
+mod backup;
 mod config;
+mod copying;
 mod credential;
 mod credential_helper;
 mod credential_provider;
@@ -18,11 +20,14 @@ mod key;
 mod login;
 mod login_cache;
 mod manual;
+mod moving;
 mod operator_key;
 mod output;
 mod private_file;
 mod reload;
 mod repository;
+mod restore;
+mod retention;
 mod secret_refresher;
 mod serve;
 mod server;
@@ -80,6 +85,9 @@ enum Command {
     /// List and delete tags, through a server
     #[command(subcommand)]
     Tag(tag::Tag),
+    /// Show, set and test the rules by which tags and manifests go, through a server
+    #[command(subcommand)]
+    Retention(retention::Retention),
     /// Count what an account keeps, or every account, through a server
     Usage(usage::Usage),
     /// Follow, export and verify what was done, through a server or on the store
@@ -89,6 +97,12 @@ enum Command {
     Gc(gc::Gc),
     /// Hash everything that is kept again, and report what is not as it was acknowledged
     Verify(verify::Verify),
+    /// Copy the whole store to another place while it is served; again, and what has changed is copied
+    Backup(backup::Backup),
+    /// Make a store out of a backup
+    Restore(restore::Restore),
+    /// Move the whole store to another place: a folder to a bucket, or back, or from bucket to bucket
+    Move(moving::Move),
     /// Keep pull Secrets of a Kubernetes cluster fresh, from access keys
     SecretRefresher(secret_refresher::SecretRefresher),
     /// Check or show the settings
@@ -221,10 +235,14 @@ fn run(command: Command, clock: Arc<dyn Clock>, lives: Lives) -> Result<(), Fail
             Command::Trust(command) => Box::pin(trust::run(command, clock)).await,
             Command::Repository(command) => Box::pin(repository::run(command)).await,
             Command::Tag(command) => Box::pin(tag::run(command)).await,
+            Command::Retention(command) => Box::pin(retention::run(command)).await,
             Command::Usage(command) => Box::pin(usage::run(command)).await,
             Command::Audit(command) => Box::pin(audit::run(command, clock)).await,
             Command::Gc(command) => Box::pin(gc::run(command, clock, lives)).await,
             Command::Verify(command) => Box::pin(verify::run(command, clock)).await,
+            Command::Backup(command) => Box::pin(backup::run(command, clock)).await,
+            Command::Restore(command) => Box::pin(restore::run(command, clock)).await,
+            Command::Move(command) => Box::pin(moving::run(command, clock)).await,
             Command::SecretRefresher(command) => Box::pin(secret_refresher::run(command, clock)).await,
             Command::Config(command) => Box::pin(config::run(command, clock)).await,
             Command::Completion(command) => manual::completion(&command),

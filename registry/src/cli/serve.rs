@@ -60,6 +60,12 @@ pub(super) async fn run(command: Serve, clock: Arc<dyn Clock>, lives: Lives) -> 
             signal = signals.next() => break signal,
             () = hangups.next() => true,
             _ = looks.tick() => false,
+            () = running.moved() => {
+                let _as_far_as_it_came = running.shutdown().await;
+                return Err(Failure::Failed(
+                    "this store was moved away, so its server ends; open the store that it was moved to".to_owned(),
+                ));
+            }
             reason = running.failed() => {
                 return Err(Failure::Failed(format!("the store failed and the server ends, so that it is opened afresh: {reason}")));
             }

@@ -6,8 +6,17 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use config::{Config, Kind, SETTINGS, Setting, Sources};
 
 /// Keys that matter to a command on the store; `serve` and `config` take all.
-const OF_THE_STORE: [&str; 8] =
-    ["data", "store", "records", "public_url", "trusted_issuer", "seal_key", "log.filter", "log.format"];
+const OF_THE_STORE: [&str; 9] = [
+    "data",
+    "store",
+    "records",
+    "public_url",
+    "trusted_issuer",
+    "seal_key",
+    "seal_key_command",
+    "log.filter",
+    "log.format",
+];
 
 /// `--config` and the settings that were given as flags: all of them, or those of the store.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use auth::{SigningKeyDocument, SigningKeyState};
+use auth::SigningKeyDocument;
 use clap::{Args, Subcommand};
 use storage::Clock;
 
@@ -53,10 +53,5 @@ pub(super) async fn run(command: SigningKey, clock: Arc<dyn Clock>) -> Result<()
 }
 
 fn row(document: &SigningKeyDocument) -> [String; 3] {
-    let state = match document.state {
-        SigningKeyState::Next => "next",
-        SigningKeyState::Active => "active",
-        SigningKeyState::Old => "old",
-    };
-    [document.kid.clone(), state.to_owned(), shown(document.since)]
+    [document.kid.clone(), document.state.as_str().to_owned(), shown(document.since)]
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use storage::{
     Clock,
-    verify::{self, Problem, Report},
+    verify::{self, Found, Problem, Report},
 };
 
 use super::{Failure, account::On, store::OnStore};
@@ -17,6 +17,7 @@ struct Verified {
     #[serde(flatten)]
     report: Report,
     found: Vec<Problem>,
+    unnamed_data: Vec<Problem>,
 }
 
 #[derive(Debug, Args)]
@@ -33,14 +34,19 @@ pub(super) async fn run(command: Verify, clock: Arc<dyn Clock>) -> Result<(), Fa
     let mut found: Vec<Problem> =
         on.integrity().await?.into_iter().map(|what| Problem { place: "records.db".into(), what }).collect();
     let damaged = found.len() as u64;
-    let mut keep = |problem: Problem| {
-        if found.len() < LISTED {
-            found.push(problem);
+    let mut unnamed_data = Vec::new();
+    let mut keep = |met: Found| {
+        let (list, met) = match met {
+            Found::Problem(problem) => (&mut found, problem),
+            Found::Unnamed(data) => (&mut unnamed_data, data),
+        };
+        if list.len() < LISTED {
+            list.push(met);
         }
     };
     let mut report = verify::everything(&on.store(), &mut keep).await?;
     report.problems += damaged;
-    let verified = Verified { report, found };
+    let verified = Verified { report, found, unnamed_data };
     command.on.output.print(&verified, text)?;
     if verified.report.problems == 0 {
         return Ok(());
@@ -59,6 +65,7 @@ fn text(verified: &Verified) -> String {
          hashed: {problems} problems"
     ));
     if unnamed > 0 {
+        lines.extend(verified.unnamed_data.iter().map(|data| format!("{}: {}", data.place, data.what)));
         lines.push(format!("{unnamed} data objects are named by nothing: they cost space and harm nothing"));
     }
     lines.join("\n")

@@ -83,6 +83,8 @@ families! {
         "Pulls that were let through although the log could not be read, because their account's on_stale says so.";
     AUTH_CACHE "hythe_auth_cache_bytes" Gauge ["cache"]
         "Memory of what is known of accounts, keys and credentials (records) and of verified tokens (tokens).";
+    LIVE_CREDENTIALS "hythe_live_credentials_limit_ratio" Gauge ["of"]
+        "The part of its limit of live credentials that the nearest one had come to, of keys and of accounts, among those that this process minted for within the last hour or two. At 1 mints are answered 429, which says whose limit it is.";
     CERTIFICATE_END "hythe_tls_certificate_not_after_seconds" Gauge ["name"]
         "When the certificate that is served for this name ends, Unix time. Absent without TLS.";
     READ_ONLY "hythe_read_only" Gauge []

@@ -20,16 +20,22 @@ const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 /// Names a tag that was set, once for each.
 pub(crate) const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
-/// `GET` and `HEAD` (end-3).
+/// `GET` and `HEAD` (end-3). Whoever asks as a `pusher` is promised what it was told.
 pub(crate) async fn get(
     store: &Store,
     permit: &Permit<Pull>,
+    pusher: Option<&Permit<Push>>,
     view: View,
     reference: &Reference,
     headers: &HeaderMap,
 ) -> Answered {
     let View::Live = view;
-    let found = manifest::get(store, &permit.repository(), reference).await?;
+    let readable = permit.repository();
+    let found = match pusher {
+        Some(pusher) => manifest::promise(store, &pusher.repository(), reference).await?,
+        None => manifest::get(store, &readable, reference).await?,
+    };
+    store.retention().pulled(store, readable.repository(), reference, &found.digest);
     let mut response = if unchanged(headers, &found.digest) {
         empty(StatusCode::NOT_MODIFIED)
     } else {

@@ -116,11 +116,13 @@ pub async fn next(store: &Store) -> Result<Option<Outcome>, Error> {
 
 /// A pass over a repository that a mark names. The mark goes last, so that a pass that died begins again.
 async fn marked(store: &Store, repository: &Repository, mark: &PlainKey) -> Result<Outcome, Error> {
-    let (outcome, again) = pass(store, repository, false).await?;
-    let again = match outcome {
-        Outcome::Passed(_) => again,
+    let passed = pass(store, repository, false).await;
+    let again = match &passed {
+        Ok((Outcome::Passed(_), again)) => *again,
         // Whoever is at it now may have begun before what this mark is about.
-        Outcome::Elsewhere | Outcome::TooSoon => Some(store.now()),
+        Ok((Outcome::Elsewhere | Outcome::TooSoon, _)) => Some(store.now()),
+        // A repository that cannot be collected must not keep the others from their turn.
+        Err(_) => Some(store.now() + store.lives().mark),
     };
     let left = match again {
         Some(when) => Some(work::collect_at(store, repository, when).await?),
@@ -129,7 +131,7 @@ async fn marked(store: &Store, repository: &Repository, mark: &PlainKey) -> Resu
     if left.as_ref() != Some(mark) {
         store.records().delete(mark).await?;
     }
-    Ok(outcome)
+    passed.map(|(outcome, _)| outcome)
 }
 
 /// Passes over a repository, whether a mark names it or not; what is left to do is left to a mark.
@@ -151,14 +153,14 @@ async fn left_to_a_mark(store: &Store, repository: &Repository, now: bool) -> Re
     Ok(outcome)
 }
 
-/// The slow round's visit: a pass if none was made within a promise's life, for work that no mark leads to; and what the repository
+/// The slow round's visit: a pass if none was made within a day, for work that no mark leads to; and what the repository
 /// could free.
 pub async fn visit(store: &Store, repository: &Repository) -> Result<(Outcome, Reclaimable), Error> {
     store.writable()?;
     let key = key::cursor(repository);
     if let Some(found) = record::read::<Cursor>(store.records(), &key).await?
         && let Some(known) = found.value.reclaimable
-        && found.value.ended_at.is_some_and(|at| store.now() < at + store.lives().promise)
+        && found.value.ended_at.is_some_and(|at| store.now() < at + store.lives().round)
     {
         return Ok((Outcome::TooSoon, known));
     }

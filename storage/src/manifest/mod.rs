@@ -4,6 +4,7 @@
 //! first and looks at pending and manifests second. So a committed manifest never loses a blob, whatever interleaves.
 
 mod parse;
+mod retire;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -13,6 +14,9 @@ pub use parse::{
     DOCKER_LIST, DOCKER_MANIFEST, Kind, ManifestReference, OCI_ARTIFACT, OCI_INDEX, OCI_MANIFEST, Parsed,
     REFERENCE_LIMIT, SIZE_LIMIT, parse,
 };
+
+pub use retire::promise;
+pub(crate) use retire::{Retired, mark, retire};
 
 use crate::{
     Algorithm, Deletable, Digest, Error, Readable, Reference, Repository, Store, Tag, Time, Writable,
@@ -112,7 +116,7 @@ pub async fn get(store: &Store, source: &Readable, reference: &Reference) -> Res
     }
 }
 
-async fn load(
+pub(crate) async fn load(
     store: &Store,
     repository: &Repository,
     digest: &Digest,

@@ -20,8 +20,6 @@ use crate::{
 const PAGE: usize = 500;
 /// Things removed at once.
 const PARALLEL: usize = 16;
-/// So many deadlines old a manifest in flight is dead.
-const DEAD_AFTER: u32 = 2;
 /// An order as old as this is nobody's work any more; a younger one was seen to by the process that took it.
 const ABANDONED: Duration = Duration::from_mins(2);
 
@@ -234,7 +232,9 @@ async fn each<'a>(
 async fn in_flight(store: &Store, repository: &Repository) -> Result<bool, Error> {
     let prefix = key::pendings(repository);
     let entries = store.records().page(&prefix, None, PAGE).await?;
-    let dead_after = store.lives().deadline * DEAD_AFTER;
+    // Its push gives up at its deadline.
+    let deadline = store.lives().deadline;
+    let dead_after = deadline + deadline / 2;
     let dead = |modified: Time| (store.now() - modified).to_std().is_ok_and(|age| age > dead_after);
     let mut alive = entries.len() == PAGE;
     for entry in &entries {

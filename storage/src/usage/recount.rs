@@ -10,7 +10,9 @@ use super::{
     counter::{BASE, Base, Read, Sum, read},
 };
 use crate::{
-    Account, Error, Store, generation, key,
+    Account, Error, Store,
+    generation::Round,
+    key,
     record::{self, Document},
 };
 
@@ -39,16 +41,6 @@ pub enum Turn {
     Idle,
 }
 
-/// A round over all accounts.
-#[derive(Debug, Default)]
-enum Round {
-    /// None is under way.
-    #[default]
-    Over,
-    /// It goes on behind this generation, or begins.
-    Behind(Option<String>),
-}
-
 /// Recounts accounts, a bounded slice a turn: those of a round over all of them, and before these any that has a quota and was
 /// never counted.
 #[derive(Debug, Default)]
@@ -61,9 +53,7 @@ pub struct Recounter {
 impl Recounter {
     /// Begins a round over all accounts, unless one is under way.
     pub fn begin_round(&mut self) {
-        if let Round::Over = self.round {
-            self.round = Round::Behind(None);
-        }
+        self.round.begin();
     }
 
     /// Does one bounded piece of work. Two processes at once waste work and harm nothing.
@@ -87,13 +77,9 @@ impl Recounter {
             self.now = Recount::begin(store, account).await?;
             return Ok(Turn::Counted);
         }
-        if let Round::Behind(after) = std::mem::take(&mut self.round) {
-            let (accounts, next) = generation::page(store, after.as_deref()).await?;
-            self.queue.extend(accounts);
-            self.round = next.map_or(Round::Over, |next| Round::Behind(Some(next)));
-            return Ok(Turn::Counted);
-        }
-        Ok(Turn::Idle)
+        let Some(accounts) = self.round.next(store).await? else { return Ok(Turn::Idle) };
+        self.queue.extend(accounts);
+        Ok(Turn::Counted)
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use futures::FutureExt;
 use storage::{
-    Opener,
+    Lives, Opener,
     generation::{GenerationRecord, GenerationState},
     key::{self, AuditBatch},
     record, sweep,
@@ -38,7 +38,7 @@ async fn sweep_all(world: &World) -> u64 {
 }
 
 async fn full() -> World {
-    let world = World::new().await;
+    let world = World::with(Lives::default(), true).await;
     let digest = world.push("app", b"layer").await;
     push_manifest(&world.store, &world.writable("app"), "v1", image(&[b"layer"])).await.unwrap();
     storage::mount(&world.store, &world.writable("web/api"), &world.readable("app"), &digest).await.unwrap().unwrap();
@@ -64,6 +64,8 @@ async fn a_deleted_account_goes_whole_and_its_audit_keeps_its_generation() {
     let generation = world.account.generation().clone();
     assert_eq!(sweep::generation(&world.store, &generation).await.unwrap().0.keys, 0, "it lives");
     delete(&world).await;
+    assert_eq!(sweep_all(&world).await, 0, "an upload may be between its document and its bytes");
+    world.hours(2);
     assert!(sweep_all(&world).await > 10);
     assert_eq!(world.names(&key::stored(&generation)).await, Vec::<String>::new());
     world.hours(3);
@@ -105,6 +107,7 @@ async fn a_sweep_that_dies_at_any_call_is_finished_by_the_next() {
         loop {
             let world = full().await;
             delete(&world).await;
+            world.hours(2);
             let faults = if on_records { world.records.faults() } else { world.bytes.faults() };
             faults.die_after(step);
             let generation = world.account.generation().clone();

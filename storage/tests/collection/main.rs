@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a suite of tests")]
 
 mod accounts;
+mod counted;
 mod crashes;
 mod queues;
 mod races;

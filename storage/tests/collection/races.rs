@@ -453,6 +453,27 @@ async fn nothing_is_deleted_while_a_backup_reads() {
     assert_eq!(world.empty().await.deleted, 1);
 }
 
+/// Between a pass's intent and its removal the trash finds the member there: it must not forget the bytes.
+#[tokio::test]
+async fn a_removal_under_which_the_trash_ran_leaves_no_bytes_for_ever() {
+    for deletes in [false, true] {
+        at_each_call(async |at| {
+            let world = unreferenced(Before::Marked).await;
+            let (process, stopped) = world.stopped_at(at, empties(&world));
+            if deletes {
+                let digest = Digest::of(Algorithm::Sha256, LAYER);
+                blob::delete(&process, &world.deletable("app"), &digest).await.unwrap();
+            } else {
+                collect(&process, &world.repository("app")).await;
+            }
+            world.rest(&["app"]).await;
+            assert_eq!(world.objects().await, 0, "{at}");
+            stopped.reached()
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn an_index_and_its_children_keep_what_they_name() {
     let world = World::new().await;

@@ -8,6 +8,7 @@ mod door;
 mod public;
 mod repository;
 mod schema;
+mod session;
 mod usage;
 
 use conformance::{AccountUnderTest, Answer, Caller, Harness, Request};

@@ -32,13 +32,13 @@ use super::stored::Opened;
 const CLIENTS: usize = 8;
 const REPOSITORIES: [&str; 3] = ["acme/web", "acme/batch", "acme/base"];
 /// Blobs that all clients push again and again.
-const SHARED: usize = 12;
+const SHARED: usize = 40;
 /// Blobs that a manifest names all the time, in every repository.
 const BASE: usize = 4;
 /// Of a write of several steps, in seconds; the rest of the short lives follows from it.
 const DEADLINE: u64 = 3;
 /// Manifests that one client has at a time.
-const KEPT: usize = 12;
+const KEPT: usize = 4;
 
 /// What was done, by all.
 #[derive(Debug, Default)]
@@ -85,6 +85,8 @@ struct Pusher {
     kept: Vec<Manifest>,
     /// What it deleted, to push again.
     deleted: Vec<Manifest>,
+    /// Where manifests of blobs that it will delete are, or may be.
+    scratched: Vec<String>,
 }
 
 /// No answer that can be relied on.
@@ -219,6 +221,12 @@ impl Pusher {
 
     /// A blob of its own: pushed, mounted elsewhere, deleted where it was pushed, needed where it was mounted.
     async fn scratch(&mut self) -> Result<(), Broken> {
+        // To delete a blob breaks the manifests that name it, by wish: so they go first.
+        while let Some(path) = self.scratched.last().cloned() {
+            let gone = self.send(Request::delete(path)).await?;
+            assert!(gone.status == 202 || gone.status == 404, "{}", gone.text());
+            self.scratched.pop();
+        }
         let seed = format!("{} scratch {}", self.name, self.random.random_range(0..3));
         let blob = Content::random(Algorithm::Sha256, &seed, 20_000);
         let (from, to) = (self.repository(), self.repository());
@@ -231,13 +239,9 @@ impl Pusher {
         assert!(deleted.status == 202 || deleted.status == 404, "{}", deleted.text());
         Counts::one(&self.soak.counts.deletions);
         let content = manifest_of(std::slice::from_ref(&blob), &format!("{} {}", self.name, self.random.next_u64()));
+        self.scratched.push(format!("/v2/{to}/manifests/{}", content.digest));
         self.put(to, &content, std::slice::from_ref(&blob)).await?;
-        let manifest = Manifest { repository: to, content, blobs: vec![blob] };
-        self.check(&manifest).await?;
-        // Deleted at once: the next scratch may delete its blob, which is a wish that breaks it.
-        let path = format!("/v2/{to}/manifests/{}", manifest.content.digest);
-        self.send(Request::delete(path)).await?.expect(202);
-        Ok(())
+        self.check(&Manifest { repository: to, content, blobs: vec![blob] }).await
     }
 
     async fn check_one(&mut self) -> Result<(), Broken> {
@@ -364,7 +368,7 @@ async fn soak(store: Store, promise: u64) {
     let credential = first.account("acme").await.push_delete().await;
     let caller = |replica: &Harness| Caller::basic(replica.client(), &credential.username, &credential.password);
     let blobs = |kind: &str, count: usize| -> Vec<_> {
-        let one = |n| Content::random(Algorithm::Sha256, &format!("{seed} {kind} {n}"), 1000 + 40_000 * n);
+        let one = |n| Content::random(Algorithm::Sha256, &format!("{seed} {kind} {n}"), 1000 + 10_000 * n);
         (0..count).map(one).collect()
     };
     // The base is named all the time.
@@ -391,6 +395,7 @@ async fn soak(store: Store, promise: u64) {
         name: format!("client-{n}"),
         kept: Vec::new(),
         deleted: Vec::new(),
+        scratched: Vec::new(),
     };
 
     let end = soak.clock.elapsed() + length;

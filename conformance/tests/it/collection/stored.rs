@@ -6,7 +6,7 @@ use conformance::{Harness, harness::make_dir};
 use serde_json::Value;
 use storage::{
     Generation,
-    backend::{Bytes, Records, local, remote::Bucket},
+    backend::{Bytes, Records, local, remote},
     clock::SystemClock,
     key::Prefix,
     record,
@@ -53,7 +53,7 @@ impl Opened {
             let folder = tokio::task::spawn_blocking(open).await.unwrap();
             return Self { records: folder.records.clone(), bytes: folder.bytes.clone() };
         }
-        let bucket = Bucket::parse(&conformance::bucket::Bucket::url(), environment).unwrap();
+        let bucket = remote::Bucket::parse(&conformance::bucket::Bucket::url(), environment).unwrap();
         Self { records: bucket.records().await.unwrap(), bytes: bucket.bytes().await.unwrap() }
     }
 

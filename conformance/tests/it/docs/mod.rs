@@ -3,14 +3,17 @@
 mod account_hosts;
 mod api;
 mod audit;
+mod collection;
 mod from_elsewhere;
 mod keys_and_secrets;
 mod kubernetes;
 mod migration;
+mod moving;
 mod quick_start;
 mod quotas;
 mod readme;
 mod renewal;
+mod retention;
 mod security;
 mod workload_identity;
 

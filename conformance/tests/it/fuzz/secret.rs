@@ -53,6 +53,8 @@ async fn no_secret_is_taken_but_one_that_was_handed_out() {
     auth.revoke_credential(&Actor::Store, &name("acme"), &id).await.unwrap();
     let owner = auth.create_key(&Actor::Store, &name("acme"), &NewKey::default()).await.unwrap();
     let owner = owner.key.unwrap().reveal().to_owned();
+    let caller = auth.authenticate_api(Some(&owner), HERE).await.unwrap();
+    let session = auth.open_session(&caller).await.unwrap().1.reveal().to_owned();
     let operator = auth.create_operator_key(&Actor::Store, &NewOperatorKey::default()).await.unwrap();
     let operator = operator.key.unwrap().reveal().to_owned();
 
@@ -62,7 +64,8 @@ async fn no_secret_is_taken_but_one_that_was_handed_out() {
     for template in fuzz::corpus("secret") {
         let text = String::from_utf8_lossy(&template).trim_end().to_owned();
         let text = text.replace("{user}", &one.0).replace("{secret}", &one.1);
-        seeds.push(text.replace("{owner}", &owner).replace("{operator}", &operator).into_bytes());
+        let text = text.replace("{owner}", &owner).replace("{session}", &session);
+        seeds.push(text.replace("{operator}", &operator).into_bytes());
     }
     let mut fuzz = Fuzz::new("secret", seeds, WORDS);
     while let Some(input) = fuzz.next() {
@@ -75,6 +78,9 @@ async fn no_secret_is_taken_but_one_that_was_handed_out() {
         assert_eq!(basic.is_ok(), living.contains(&login), "as user and password: {basic:?}");
         let called = auth.authenticate_api(Some(secret), HERE).await;
         assert_eq!(called.is_ok(), is_key, "as a key: {called:?}");
+        let is_session = *secret == *session;
+        let in_session = auth.authenticate_session(secret, HERE).await;
+        assert_eq!(in_session.is_ok(), is_session, "as a session: {in_session:?}");
         let request = TokenRequest {
             presented: Presented::None,
             refresh_token: Some(RefreshToken(secret)),
@@ -87,7 +93,7 @@ async fn no_secret_is_taken_but_one_that_was_handed_out() {
         let by_itself = auth.issue(request, HERE).await;
         assert_eq!(by_itself.is_ok(), living.iter().any(|(_, one)| one == secret), "by itself: {by_itself:?}");
         // The truth about a secret is for who holds it.
-        let holds = is_key || *secret == *revoked.1 || living.iter().any(|(_, one)| one == secret);
+        let holds = is_key || is_session || *secret == *revoked.1 || living.iter().any(|(_, one)| one == secret);
         let told = |refusal: &Refusal| !matches!(refusal, Refusal::Unauthenticated(None));
         if let Err(refusal) = &basic {
             assert!(holds || !told(refusal), "{refusal:?}");
@@ -95,12 +101,12 @@ async fn no_secret_is_taken_but_one_that_was_handed_out() {
         if let Err(TokenRefusal::Refused(refusal)) = &by_itself {
             assert!(holds || !told(refusal), "{refusal:?}");
         }
-        fuzz.saw(match (basic.is_ok(), is_key, holds) {
+        fuzz.saw(match (basic.is_ok(), is_key || is_session, holds) {
             (true, ..) => "logs in",
-            (false, true, _) => "key",
+            (false, true, _) => "key or session",
             (false, false, true) => "right secret in the wrong place",
             (false, false, false) => "refused",
         });
     }
-    fuzz.finish(&["logs in", "key", "right secret in the wrong place", "refused"]);
+    fuzz.finish(&["logs in", "key or session", "right secret in the wrong place", "refused"]);
 }

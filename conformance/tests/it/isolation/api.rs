@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 
-use auth::{AccountChange, Actor, NewKey, NewOperatorKey, PolicyChange, Role};
+use auth::{AccountChange, Actor, NewKey, PolicyChange, Role};
 use conformance::{Answer, Request};
+use http::Method;
 use registry::api::ApiOperation;
 
 use super::{
     Seen,
+    caller::keys,
     oracle::{Principal, Stage},
-    visitor::{self, scopes},
-    world::{ACME, ALLOWED, BETA, FROZEN, HALTED, PHOENIX, PRIVATE, TAG, World, basic, bearer, order},
+    visitor,
+    world::{ACME, ALLOWED, BETA, FROZEN, HALTED, PHOENIX, PRIVATE, TAG, World, order},
 };
 
 /// Who calls: the rows.
@@ -34,6 +36,12 @@ pub(super) enum Caller {
     Frozen,
     /// An owner's, from an address that is not allowed.
     Away,
+    /// A session of an owner's key.
+    Session,
+    /// The same as a page of another origin makes a browser send it.
+    ForeignSession,
+    /// A session of a viewer's.
+    ViewerSession,
     /// An operator key.
     Operator,
     /// The same at a read-only server.
@@ -41,7 +49,7 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Unknown,
         Self::Owner,
         Self::Publisher,
@@ -51,6 +59,9 @@ impl Caller {
         Self::Retired,
         Self::Frozen,
         Self::Away,
+        Self::Session,
+        Self::ForeignSession,
+        Self::ViewerSession,
         Self::Operator,
         Self::FrozenOperator,
     ];
@@ -58,7 +69,7 @@ impl Caller {
     /// As the page calls it.
     pub(super) const fn title(self) -> &'static str {
         match self {
-            Self::Unknown => "nobody, any credential or token, a dead key, a key as a password",
+            Self::Unknown => "nobody, any credential or token, a dead key or session, one in another dress",
             Self::Owner => "owner's key",
             Self::Publisher => "publisher's key",
             Self::Deleter => "publisher's key with delete",
@@ -67,6 +78,9 @@ impl Caller {
             Self::Retired => "owner's key, retired",
             Self::Frozen => "owner's key, account or server read-only",
             Self::Away => "owner's key, address not allowed",
+            Self::Session => "owner's session",
+            Self::ForeignSession => "owner's session, from another origin's page",
+            Self::ViewerSession => "viewer's session",
             Self::Operator => "operator key",
             Self::FrozenOperator => "operator key, server read-only",
         }
@@ -127,6 +141,10 @@ enum Need {
     DeleteContent,
     /// To read how much there is: operator, owner, publisher, viewer.
     ReadUsage,
+    /// To open a session, read-only or not: every role, by the key itself.
+    OpenSession,
+    /// To ask about a session and to close it: the session.
+    OwnSession,
 }
 
 const fn need(operation: ApiOperation) -> Need {
@@ -137,19 +155,27 @@ const fn need(operation: ApiOperation) -> Need {
         O::AccountCreate | O::AccountDelete => Need::OperatorWrites,
         O::AccountGet => Need::ReadAccount,
         O::AccountChange => Need::ChangeAccount,
-        O::PublicGet | O::CredentialList | O::CredentialGet | O::RepositoryList | O::TagList => Need::Read,
+        O::PublicGet
+        | O::CredentialList
+        | O::CredentialGet
+        | O::RepositoryList
+        | O::TagList
+        | O::RetentionGet
+        | O::RetentionTest => Need::Read,
         O::KeyList | O::KeyGet | O::TrustList | O::TrustGet | O::AuditList => Need::ReadKeys,
-        O::PublicSet | O::KeyCreate | O::TrustCreate | O::RepositoryChange => Need::Write,
+        O::PublicSet | O::KeyCreate | O::TrustCreate | O::RepositoryChange | O::RetentionSet => Need::Write,
         O::KeyRetire | O::KeyRevoke | O::TrustDelete => Need::EndKey,
         O::CredentialMint => Need::Mint,
         O::CredentialRevoke => Need::EndCredential,
         O::RepositoryDelete | O::TagDelete => Need::DeleteContent,
         O::UsageGet => Need::ReadUsage,
+        O::SessionOpen => Need::OpenSession,
+        O::SessionGet | O::SessionClose => Need::OwnSession,
     }
 }
 
-/// One row: what must happen in the caller's own account. A publisher's key that may delete has no place in it: [`expected`] knows
-/// the one thing in which it differs.
+/// One row: what must happen in the caller's own account. A publisher's key that may delete and sessions have no place in it:
+/// [`expected`] knows the few things in which they differ.
 const fn row(need: Need) -> [Verdict; 10] {
     use Verdict::{Denied, Done, Frozen, Unknown};
     // unknown, owner, publisher, installer, viewer, retired, frozen, away, operator, frozen operator
@@ -168,13 +194,21 @@ const fn row(need: Need) -> [Verdict; 10] {
         Need::Mint => [Unknown, Done, Done, Done, Denied, Denied, Done, Denied, Denied, Denied],
         // Of the ids that are tried here none is of a credential that the installer minted.
         Need::EndCredential => [Unknown, Done, Done, Denied, Denied, Done, Done, Denied, Denied, Denied],
+        Need::OpenSession => [Unknown, Done, Done, Done, Done, Denied, Done, Denied, Denied, Denied],
+        Need::OwnSession => [Unknown, Denied, Denied, Denied, Denied, Denied, Denied, Denied, Denied, Denied],
     }
 }
 
 /// What must happen in the caller's own account.
-pub(super) const fn expected(operation: ApiOperation, caller: Caller) -> Verdict {
+pub(super) fn expected(operation: ApiOperation, caller: Caller) -> Verdict {
     let [unknown, owner, publisher, installer, viewer, retired, frozen, away, operator, frozen_operator] =
         row(need(operation));
+    // A session has what its key has, but for what only one of the two can.
+    let in_session = |key| match need(operation) {
+        Need::OpenSession => Verdict::Denied,
+        Need::OwnSession => Verdict::Done,
+        _ => key,
+    };
     match caller {
         Caller::Unknown => unknown,
         Caller::Owner => owner,
@@ -188,6 +222,9 @@ pub(super) const fn expected(operation: ApiOperation, caller: Caller) -> Verdict
         Caller::Retired => retired,
         Caller::Frozen => frozen,
         Caller::Away => away,
+        Caller::ViewerSession => in_session(viewer),
+        Caller::ForeignSession if operation.method() != Method::GET => Verdict::Denied,
+        Caller::Session | Caller::ForeignSession => in_session(owner),
         Caller::Operator => operator,
         Caller::FrozenOperator => frozen_operator,
     }
@@ -206,97 +243,11 @@ fn elsewhere(operation: ApiOperation, caller: Caller) -> Verdict {
         | Caller::Installer
         | Caller::Viewer
         | Caller::Retired
-        | Caller::Frozen => Verdict::Denied,
+        | Caller::Frozen
+        | Caller::Session
+        | Caller::ForeignSession
+        | Caller::ViewerSession => Verdict::Denied,
     }
-}
-
-struct Key {
-    title: &'static str,
-    caller: Caller,
-    account: &'static str,
-    headers: Vec<(&'static str, String)>,
-    from: Option<&'static str>,
-    read_only: bool,
-}
-
-impl Key {
-    fn new(title: &'static str, caller: Caller, value: Option<String>) -> Self {
-        let headers = value.into_iter().map(|value| ("Authorization", value)).collect();
-        Self { title, caller, account: ACME, headers, from: None, read_only: false }
-    }
-}
-
-/// A key that lives, in a role.
-async fn key(world: &World, account: &str, role: Role) -> String {
-    bearer(&world.key(account, NewKey { role, ..NewKey::default() }).await.0)
-}
-
-async fn keys(world: &World) -> Vec<Key> {
-    use Caller as C;
-    let owner = world.key(ACME, NewKey::default()).await;
-    let deleter = world.key(ACME, NewKey { role: Role::Publisher, delete: true, ..NewKey::default() }).await;
-    let mut keys = vec![
-        Key::new("publisher with delete", C::Deleter, Some(bearer(&deleter.0))),
-        Key::new("owner", C::Owner, Some(bearer(&owner.0))),
-        Key::new("publisher", C::Publisher, Some(key(world, ACME, Role::Publisher).await)),
-        Key::new("installer", C::Installer, Some(key(world, ACME, Role::Installer).await)),
-        Key::new("viewer", C::Viewer, Some(key(world, ACME, Role::Viewer).await)),
-        Key::new("nobody", C::Unknown, None),
-        Key::new("owner's key as a password", C::Unknown, Some(basic("", &owner.0))),
-        Key::new("owner's key without a scheme", C::Unknown, Some(owner.0.clone())),
-        Key::new("garbage", C::Unknown, Some(bearer("hyak_garbage"))),
-    ];
-    let cookie = ("Cookie", format!("__Host-hythe={}", owner.0));
-    keys.push(Key { headers: vec![cookie], ..Key::new("owner's key as a cookie", C::Unknown, None) });
-    let twice = vec![("Authorization", bearer(&owner.0)), ("Authorization", bearer(&owner.0))];
-    keys.push(Key { headers: twice, ..Key::new("the same key twice", C::Unknown, None) });
-
-    let delete = world.mint(ACME, &order("push", &["push", "delete"], &[])).await;
-    let token = world.token(&delete, &[scopes(ACME, "*"), vec!["registry:catalog:*".into()]].concat()).await;
-    for (title, value) in [
-        ("push credential", delete.basic()),
-        ("push credential's password as a Bearer", bearer(&delete.secret)),
-        ("token", bearer(&token)),
-    ] {
-        keys.push(Key::new(title, C::Unknown, Some(value)));
-    }
-
-    let retired = world.key(ACME, NewKey::default()).await;
-    world.pass(1);
-    world.auth().retire_key(&Actor::Store, &ACME.parse().unwrap(), &retired.1).await.unwrap();
-    keys.push(Key::new("retired", C::Retired, Some(bearer(&retired.0))));
-    let revoked = world.key(ACME, NewKey::default()).await;
-    world.revoke_key(ACME, &revoked.1).await;
-    keys.push(Key::new("revoked key", C::Unknown, Some(bearer(&revoked.0))));
-    let soon = storage::Clock::now(&*world.clock) + chrono::TimeDelta::seconds(30);
-    let expired = world.key(ACME, NewKey { expires_at: Some(soon), ..NewKey::default() }).await;
-    world.pass(31);
-    keys.push(Key::new("expired key", C::Unknown, Some(bearer(&expired.0))));
-
-    let halted = key(world, HALTED, Role::Owner).await;
-    keys.push(Key { account: HALTED, ..Key::new("key of a suspended account", C::Unknown, Some(halted)) });
-    let frozen = key(world, FROZEN, Role::Owner).await;
-    keys.push(Key { account: FROZEN, ..Key::new("owner, account read-only", C::Frozen, Some(frozen)) });
-    let at_server = Key::new("owner, server read-only", C::Frozen, Some(bearer(&owner.0)));
-    keys.push(Key { read_only: true, ..at_server });
-    let former = key(world, PHOENIX, Role::Owner).await;
-    world.delete(PHOENIX).await;
-    world.create(PHOENIX).await;
-    keys.push(Key { account: PHOENIX, ..Key::new("key of an account made again", C::Unknown, Some(former)) });
-
-    let narrow = world.key(ACME, NewKey { ip_allow: vec![ALLOWED.into()], ..NewKey::default() }).await;
-    let from = Some("198.51.100.7");
-    keys.push(Key { from, ..Key::new("owner, address not allowed", C::Away, Some(bearer(&narrow.0))) });
-    let from = Some("192.0.2.9");
-    keys.push(Key { from, ..Key::new("owner, address allowed", C::Owner, Some(bearer(&narrow.0))) });
-
-    let operator = world.auth().create_operator_key(&Actor::Store, &NewOperatorKey::default()).await.unwrap();
-    let operator = operator.key.unwrap().reveal().to_owned();
-    keys.push(Key::new("operator", C::Operator, Some(bearer(&operator))));
-    let at_server = Key::new("operator, server read-only", C::FrozenOperator, Some(bearer(&operator)));
-    keys.push(Key { read_only: true, ..at_server });
-    keys.push(Key::new("operator key as a password", C::Unknown, Some(basic("operator", &operator))));
-    keys
 }
 
 /// Ids in an account: something to read, and something to end that nobody needs.
@@ -336,13 +287,19 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
         O::KeyCreate => request.body("{}"),
         O::TrustCreate => request.body(TRUST),
         O::CredentialMint => request.body(r#"{"kind":"pull"}"#),
+        O::RetentionSet => request.header("If-Match", "\"999999\"").body(r#"{"rules":[]}"#),
+        O::RetentionTest => request.body(format!(r#"{{"repository":"{name}"}}"#)),
         O::RepositoryChange => request.header("If-Match", "\"999999\"").body(r#"{"settings":{"immutable_tags":[]}}"#),
         O::RepositoryList
         | O::TagList
+        | O::RetentionGet
         | O::UsageGet
         | O::UsageList
         | O::AuditList
         | O::InstallationAuditList
+        | O::SessionOpen
+        | O::SessionGet
+        | O::SessionClose
         | O::OpenApi
         | O::AccountList
         | O::AccountGet
@@ -361,7 +318,10 @@ fn request(operation: ApiOperation, account: &str, id: &str, number: usize) -> R
 
 const fn of_a_repository(operation: ApiOperation) -> bool {
     use ApiOperation as O;
-    matches!(operation, O::RepositoryList | O::RepositoryChange | O::RepositoryDelete | O::TagList | O::TagDelete)
+    matches!(
+        operation,
+        O::RepositoryList | O::RepositoryChange | O::RepositoryDelete | O::TagList | O::TagDelete | O::RetentionTest
+    )
 }
 
 /// The status of what is done, where account and id exist as told.
@@ -371,20 +331,25 @@ fn done(operation: ApiOperation, account: bool, id: bool) -> u16 {
     let has_id = operation.path().contains("{id}") || of_a_repository(operation);
     match operation {
         _ if (named && !account) || (has_id && !id) => 404,
-        O::AccountCreate | O::KeyCreate | O::CredentialMint | O::TrustCreate => 201,
+        O::AccountCreate | O::KeyCreate | O::CredentialMint | O::TrustCreate | O::SessionOpen => 201,
         O::AccountChange
         | O::AccountDelete
         | O::PublicSet
         | O::TrustDelete
         | O::RepositoryChange
         | O::RepositoryDelete
+        | O::RetentionSet
         | O::TagDelete => 412,
         O::RepositoryList
+        | O::RetentionGet
+        | O::RetentionTest
         | O::TagList
         | O::UsageGet
         | O::UsageList
         | O::AuditList
         | O::InstallationAuditList
+        | O::SessionGet
+        | O::SessionClose
         | O::OpenApi
         | O::AccountList
         | O::AccountGet
@@ -441,7 +406,9 @@ async fn nothing_that_opens_repositories_opens_the_api() {
     let visitors = visitor::all(&world).await;
     world.settle().await;
     let (mut cells, mut wrong) = (0, Vec::new());
-    for visitor in visitors.iter().filter(|visitor| visitor.principal != Principal::KeyBearer) {
+    for visitor in
+        visitors.iter().filter(|visitor| !matches!(visitor.principal, Principal::KeyBearer | Principal::SessionCookie))
+    {
         let site = if visitor.read_only { &world.read_only } else { &world.main };
         let closed = |operation: &ApiOperation| expected(*operation, Caller::Unknown) == Verdict::Unknown;
         for operation in ApiOperation::ALL.into_iter().filter(closed) {
@@ -522,7 +489,7 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
                 let mut request = request(operation, account, id, number);
                 let from = key.from.map_or_else(|| world.address().to_string(), str::to_owned);
                 request = request.header("X-Forwarded-For", from);
-                for (name, value) in &key.headers {
+                for (name, value) in key.headers(&world, operation).await {
                     request = request.header(name, value);
                 }
                 let own = account == key.account;
@@ -546,7 +513,13 @@ async fn every_call_of_the_api_is_for_its_keys_alone() {
                 // Of what is done only that which is about content touches storage, and there the account's own keys.
                 let content = verdict == Verdict::Done
                     && (of_a_repository(operation)
-                        || matches!(operation, ApiOperation::UsageGet | ApiOperation::UsageList));
+                        || matches!(
+                            operation,
+                            ApiOperation::UsageGet
+                                | ApiOperation::UsageList
+                                | ApiOperation::RetentionGet
+                                | ApiOperation::RetentionSet
+                        ));
                 let generation = world.generation(account).await.unwrap_or_default();
                 let allowed = |touched: &String| {
                     content

@@ -33,11 +33,11 @@ pub(super) struct Counted {
 /// the listing.
 const NOT_STORAGE: [&str; 6] = ["sys/", "gen/", "acct/", "auth/", "audit/", "w/"];
 /// What goes on beside the requests: a server says once a minute that it is there, and writes once a second what was audited and
-/// what accounts came to use.
+/// what accounts came to use and what was pulled.
 fn beside(key: &str) -> bool {
-    let counter =
-        key.strip_prefix("t/").and_then(|rest| rest.split_once('/')).is_some_and(|(_, of)| of.starts_with("q/"));
-    counter || ["sys/replicas/", "audit/"].iter().any(|beside| key.starts_with(beside))
+    let kept = key.strip_prefix("t/").and_then(|rest| rest.split_once('/')).map_or("", |(_, kept)| kept);
+    let pull = kept.starts_with("r/") && kept.contains("/l/");
+    pull || kept.starts_with("q/") || ["sys/replicas/", "audit/"].iter().any(|beside| key.starts_with(beside))
 }
 
 impl Counted {
@@ -130,7 +130,7 @@ impl Records for CountedRecords {
     }
 
     async fn put(&self, key: &PlainKey, body: bytes::Bytes) -> Result<(), Error> {
-        self.0.touch(key.as_str());
+        self.0.wrote(key.as_str());
         self.0.records.put(key, body).await
     }
 

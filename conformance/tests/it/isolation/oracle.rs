@@ -62,16 +62,18 @@ pub(super) enum Principal {
     FrozenBasic,
     /// A token of it.
     FrozenToken,
-    /// An access key or an operator key as a password.
+    /// An access key, an operator key or a session as a password.
     KeyBasic,
     /// The same as a Bearer.
     KeyBearer,
+    /// A living session of the console, in its cookie.
+    SessionCookie,
     /// An expired push token at the sessions that its own credential opened.
     ExpiredOwnSession,
 }
 
 impl Principal {
-    pub(super) const ALL: [Self; 31] = [
+    pub(super) const ALL: [Self; 32] = [
         Self::Nobody,
         Self::WrongBasic,
         Self::DeadBasic,
@@ -102,6 +104,7 @@ impl Principal {
         Self::FrozenToken,
         Self::KeyBasic,
         Self::KeyBearer,
+        Self::SessionCookie,
         Self::ExpiredOwnSession,
     ];
 
@@ -136,8 +139,9 @@ impl Principal {
             Self::AwayBearer => "token, address not allowed",
             Self::FrozenBasic => "credential, account or server read-only",
             Self::FrozenToken => "token, account or server read-only",
-            Self::KeyBasic => "access key or operator key as a password",
-            Self::KeyBearer => "access key or operator key as a Bearer",
+            Self::KeyBasic => "access key, operator key or session as a password",
+            Self::KeyBearer => "access key, operator key or session as a Bearer",
+            Self::SessionCookie => "session of the console, in its cookie",
             Self::ExpiredOwnSession => "expired push token, at an upload that it opened",
         }
     }
@@ -248,7 +252,7 @@ pub(super) const fn row(principal: Principal) -> [Verdict; 9] {
     use Verdict::{Address, Frozen, Granted, Invalid, Kind, Login, NoDelete, Reach, Scope, Served, Whole, Wrong};
     match principal {
         // /v2/, read, write, delete, upload session, public read, another account's, catalog, /token
-        P::Nobody => [Login, Login, Login, Login, Login, Served, Login, Login, Wrong],
+        P::Nobody | P::SessionCookie => [Login, Login, Login, Login, Login, Served, Login, Login, Wrong],
         P::WrongBasic | P::DeadBasic | P::KeyBasic => [Login, Login, Login, Login, Login, Login, Login, Login, Wrong],
         P::DeadBearer | P::ForgedBearer | P::KeyBearer => {
             [Invalid, Invalid, Invalid, Invalid, Invalid, Invalid, Invalid, Invalid, Wrong]
@@ -299,7 +303,9 @@ pub(super) const fn row_at(door: Door, principal: Principal) -> [Verdict; 9] {
             | P::KeyBasic
             | P::KeyBearer,
         ) => row(principal),
-        (Door::Foreign | Door::Nobodys, P::Nobody) => [Login, Login, Login, Login, Login, Login, Login, Login, Wrong],
+        (Door::Foreign | Door::Nobodys, P::Nobody | P::SessionCookie) => {
+            [Login, Login, Login, Login, Login, Login, Login, Login, Wrong]
+        }
         (Door::Foreign | Door::Nobodys, P::AnonymousToken) => {
             [Login, Invalid, Invalid, Invalid, Invalid, Invalid, Invalid, Invalid, Wrong]
         }
@@ -358,6 +364,7 @@ pub(super) const fn expected(access: Access, principal: Principal, place: Place,
             | Access::AccountWrite
             | Access::KeyAdmin
             | Access::Mint
+            | Access::Session
             | Access::Operator,
             _,
         ) => Verdict::Login,

@@ -46,7 +46,12 @@ fn right(access: Access) -> Option<&'static str> {
         Access::Upload => Some("upload session"),
         Access::Catalog => Some("`_catalog`"),
         Access::Api => Some("`/api/v1`, by a table of its own"),
-        Access::AccountRead | Access::AccountWrite | Access::KeyAdmin | Access::Mint | Access::Operator => None,
+        Access::AccountRead
+        | Access::AccountWrite
+        | Access::KeyAdmin
+        | Access::Mint
+        | Access::Session
+        | Access::Operator => None,
     }
 }
 
@@ -79,8 +84,7 @@ const ABSENT: &str = "
 
 These are ways to come, or states, that this build does not have; each gets its row or column with what brings it.
 
-- Sessions of the console, as a cookie or as a password, and the console's own pages. A cookie is sent to every end-point by «nobody» \
-above, and means nothing.
+- The console's own pages.
 - File URLs (`/f/`) and published files (`/pub/`).
 ";
 
@@ -122,7 +126,8 @@ fn render(visitors: &[Visitor], api_cells: usize) -> String {
         let _ = writeln!(page, "| `{}` | {} |", operation.label(), cells.join(" | "));
     }
     page += "\nAn installer's key ends only what it minted. A publisher's key deletes repositories and tags if it was made with \
-        `--delete`. A key reaches the repositories of its patterns only, and usage is for keys that reach the whole account.\n";
+        `--delete`. A key reaches the repositories of its patterns only, and usage is for keys that reach the whole account. A session \
+        is read from its cookie, where there is no `Authorization`; it has what its key has, in the same account.\n";
     page += "\n## Who was sent to try\n\n| who | as |\n| --- | --- |\n";
     for principal in Principal::ALL {
         let titles: Vec<_> = visitors.iter().filter(|v| v.principal == principal).map(|v| v.title).collect();

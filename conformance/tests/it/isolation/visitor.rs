@@ -10,7 +10,7 @@ use super::{
     forged,
     oracle::{Place, Principal},
     world::{
-        ACME, ALLOWED, BETA, FROZEN, GONE, HALTED, LATE, Login, PHOENIX, WALLED, World, basic, bearer, order,
+        ACME, ALLOWED, BETA, FROZEN, GONE, HALTED, LATE, Login, PHOENIX, WALLED, World, basic, bearer, cookie, order,
         session_id,
     },
 };
@@ -378,7 +378,7 @@ async fn frozen(world: &World, all: &mut Vec<Visitor>) {
 
 /// What mints or keeps accounts, and never pulls.
 async fn keys(world: &World, all: &mut Vec<Visitor>) {
-    use Principal::{KeyBasic, KeyBearer};
+    use Principal::{KeyBasic, KeyBearer, SessionCookie};
     let roles = [
         (Role::Owner, "owner's access key as a password", "owner's access key"),
         (Role::Publisher, "publisher's access key as a password", "publisher's access key"),
@@ -390,6 +390,18 @@ async fn keys(world: &World, all: &mut Vec<Visitor>) {
         let user = format!("acme.key.{id}");
         all.push(Visitor::new(as_password, KeyBasic).basic(&user, &secret).told("this is an access key; it mints "));
         all.push(Visitor::new(as_bearer, KeyBearer).token(&secret).told("this is an access key; it mints "));
+    }
+    for (account, as_cookie) in [(ACME, "session cookie"), (BETA, "session cookie of another account")] {
+        let (_, _, owner) = world.key(account, NewKey::default()).await;
+        let (session, secret) = world.auth().open_session(&owner).await.unwrap();
+        let visitor = Visitor::new(as_cookie, SessionCookie).header("Cookie", cookie(secret.reveal()));
+        all.push(visitor.header("Origin", world.main.origin()).header("X-Hythe", "1"));
+        if account == ACME {
+            let truth = "this is a session of the console and cannot log in";
+            let user = format!("acme.session.{}", session.id);
+            all.push(Visitor::new("session as a password", KeyBasic).basic(&user, secret.reveal()).told(truth));
+            all.push(Visitor::new("session as a Bearer", KeyBearer).token(secret.reveal()).told(truth));
+        }
     }
     let made = world.auth().create_operator_key(&auth::Actor::Store, &NewOperatorKey::default()).await.unwrap();
     let secret = made.key.unwrap().reveal().to_owned();

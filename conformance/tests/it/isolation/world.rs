@@ -86,6 +86,11 @@ impl Site {
         Self { client: Client::new(running.address), running }
     }
 
+    /// What its own pages send as `Origin`.
+    pub(super) fn origin(&self) -> String {
+        format!("http://{}", self.client.address())
+    }
+
     /// The name that is asked at, as a `Host` header has it: acme and delta were given one, the others have that under the domain.
     pub(super) fn host(&self, door: Door, account: &str) -> String {
         let port = self.client.address().port();
@@ -130,6 +135,11 @@ pub(super) fn basic(user: &str, secret: &str) -> String {
 /// The value of a Bearer header.
 pub(super) fn bearer(token: &str) -> String {
     format!("Bearer {token}")
+}
+
+/// The value of a `Cookie` header with a session in it.
+pub(super) fn cookie(session: &str) -> String {
+    format!("__Host-hythe={session}")
 }
 
 /// What to mint.

@@ -30,12 +30,15 @@ fn parts(series: &str) -> (&str, BTreeSet<&str>) {
 /// A server on which everything has happened that is counted.
 async fn page_of_a_busy_server() -> String {
     let operations = harness::free_address();
-    let mut harness = Harness::with(Store::Local, &["--operations", &operations.to_string()]).await;
+    let args = ["--operations", &operations.to_string(), "--default-quota", "1GiB"];
+    let mut harness = Harness::with(Store::Local, &args).await;
     let acme = harness.account("acme").await;
     let caller = acme.caller(&acme.push().await);
     let image = fixture::image("metrics", Format::Oci);
     push::bundle(&caller, "acme/web", "v1", &image).await;
     caller.send(Request::get("/v2/acme/web/manifests/v1")).await.expect(200);
+    let mint = Request::post("/api/v1/accounts/acme/credentials").body(r#"{"kind":"pull"}"#);
+    acme.actor(Actor::AccessKey).await.send(mint).await.expect(201);
     acme.actor(Actor::WrongKey).await.send(Request::get("/v2/acme/web/manifests/v1")).await.expect(401);
     drop(acme);
     let page = Client::new(operations).send(Request::get("/metrics")).await.expect(200);
@@ -48,12 +51,13 @@ async fn page_of_a_busy_server() -> String {
 async fn every_documented_metric_is_there_and_no_other() {
     let page = page_of_a_busy_server().await;
     let series = series(&page);
-    // Counted only when something goes wrong, with TLS, or after minutes.
+    // Counted only when something goes wrong, with TLS, with a quota, or after minutes.
     let unseen = [
         "hythe_requests_incomplete_total",
         "hythe_store_errors_total",
         "hythe_tls_certificate_not_after_seconds",
         "hythe_reclaimable_bytes",
+        "hythe_quota_used_ratio",
     ];
     let mut seen = BTreeSet::new();
     for one in series.keys() {
@@ -81,6 +85,8 @@ async fn every_documented_metric_is_there_and_no_other() {
         ("hythe_sent_bytes_total", 100.0),
         ("hythe_connections", 1.0),
         ("hythe_store_call_duration_seconds_count{part=\"bytes\",call=\"checkpoint\"}", 1.0),
+        ("hythe_live_credentials_limit_ratio{of=\"key\"}", 0.0001),
+        ("hythe_live_credentials_limit_ratio{of=\"account\"}", 0.0),
         ("hythe_disk_free_bytes", 1.0),
         ("hythe_disk_reserve_bytes", 1.0),
         ("process_resident_memory_bytes", 1e6),

@@ -48,13 +48,24 @@ const STATES: Shape = Shape::OneOf(&["active", "read-only", "suspended"]);
 const ON_STALE: Shape = Shape::OneOf(&["refuse", "serve"]);
 const ROLES: Shape = Shape::OneOf(&["owner", "publisher", "installer", "viewer"]);
 const KINDS: Shape = Shape::OneOf(&["pull", "push"]);
+const KINDS_AND_SESSION: Shape = Shape::OneOf(&["pull", "push", "session"]);
 pub(super) const REPOSITORY_KINDS: Shape = Shape::OneOf(&["image", "chart", "artifact"]);
-const PARTIES: Shape =
-    Shape::OneOf(&["credential", "key", "operator_key", "operator", "oidc", "configuration", "registry", "anonymous"]);
+const PARTIES: Shape = Shape::OneOf(&[
+    "credential",
+    "key",
+    "session",
+    "operator_key",
+    "operator",
+    "oidc",
+    "configuration",
+    "registry",
+    "anonymous",
+]);
+const IMMUTABLE: Shape = Shape::OneOf(&["keep", "may-remove"]);
 const CIDRS: &str = "Networks as CIDR texts; none: from anywhere";
 
 /// The documents by name.
-pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
+pub(super) const DOCUMENTS: [(&str, &[Field]); 43] = [
     (
         "Account",
         &[
@@ -159,7 +170,7 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
             must("username", Shape::Text, "The user name"),
             may("password", Shape::Text, "Only where the credential is made, like all that follows from it"),
             must("host", Shape::Text, "The registry's host"),
-            must("kind", KINDS, "What it is for"),
+            must("kind", KINDS_AND_SESSION, "What it is for; in lists also sessions of the console"),
             must("actions", Shape::Texts, "What it may do"),
             must("repositories", Shape::Texts, "Patterns that it reaches"),
             must("label", Shape::Text, "What people call it"),
@@ -179,10 +190,10 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
         &[
             must(
                 "type",
-                Shape::OneOf(&["key", "operator", "oidc"]),
-                "A key, whoever works on the store, a trust policy",
+                Shape::OneOf(&["key", "session", "operator", "oidc"]),
+                "A key, a session of one, whoever works on the store, a trust policy",
             ),
-            must("id", Shape::Text, "The id of the key or of the trust policy"),
+            must("id", Shape::Text, "The id of the key, the session or the trust policy"),
             may("subject", Shape::Text, "Whose token was exchanged, as its issuer calls it"),
         ],
     ),
@@ -200,6 +211,18 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
             may("label", Shape::Text, "What people call it"),
             may("ip_allow", Shape::Texts, CIDRS),
             may("replaces", Shape::Text, "The id of a credential of the same key, which then ends in ten minutes"),
+        ],
+    ),
+    (
+        "Session",
+        &[
+            must("id", Shape::Text, "Its id: what revokes it, as a credential"),
+            must("account", Shape::Text, "Its account"),
+            must("role", ROLES, "What it may do: the role of its key"),
+            must("key", Shape::Text, "The id of the access key that it acts as"),
+            must("label", Shape::Text, "What people call that key"),
+            must("created_at", Shape::Time, "When it was opened"),
+            must("expires_at", Shape::Time, "When it ends by itself"),
         ],
     ),
     ("Ended", &[must("effective_by", Shape::Time, "From then on no replica honours it")]),
@@ -302,6 +325,58 @@ pub(super) const DOCUMENTS: [(&str, &[Field]); 34] = [
         ],
     ),
     ("Tags", &[must("items", Shape::Documents("Tag"), "In byte order"), NEXT]),
+    ("Retention", &[must("rules", Shape::Documents("RetentionRule"), "In no order: what one keeps is kept")]),
+    ("NewRetention", &[must("rules", Shape::Documents("NewRetentionRule"), "At most 64")]),
+    (
+        "RetentionRule",
+        &[
+            must("repositories", Shape::Text, "Paths in the account; * is one segment, ** at the end the rest"),
+            must("tags", Shape::Texts, "Patterns of tags; none: every tag"),
+            may("keep", Shape::Document("NewRetentionKeep"), "Which of these tags stay; absent: it is not about tags"),
+            may("untagged_days", Shape::Number, "After so many days unnamed a manifest goes; absent: it stays"),
+            must("immutable", IMMUTABLE, "What becomes of immutable tags"),
+        ],
+    ),
+    (
+        "NewRetentionRule",
+        &[
+            must("repositories", Shape::Text, "Paths in the account; * is one segment, ** at the end the rest"),
+            may("tags", Shape::Texts, "Patterns of tags; none: every tag"),
+            may("keep", Shape::Document("NewRetentionKeep"), "Which of these tags stay"),
+            may("untagged_days", Shape::NumberOrNull, "1 to 3650"),
+            may("immutable", IMMUTABLE, "What becomes of immutable tags; default: keep"),
+        ],
+    ),
+    (
+        "NewRetentionKeep",
+        &[
+            may("last", Shape::NumberOrNull, "So many, those pushed last; at most 1000"),
+            may("pushed_within_days", Shape::NumberOrNull, "Those pushed within so many days, 1 to 3650"),
+            may("pulled_within_days", Shape::NumberOrNull, "Those pulled within so many days; never pulled: pushed"),
+        ],
+    ),
+    (
+        "NewRetentionTest",
+        &[
+            must("repository", Shape::Text, "Its path in the account"),
+            may("rules", Shape::Documents("NewRetentionRule"), "Rules to try; absent: the account's"),
+        ],
+    ),
+    (
+        "RetentionTested",
+        &[
+            must("items", Shape::Documents("RetentionGone"), "What would go, at most 1000"),
+            must("more", Shape::Flag, "Whether there is more"),
+        ],
+    ),
+    (
+        "RetentionGone",
+        &[
+            may("tag", Shape::Text, "The tag; absent: the manifest itself"),
+            must("digest", Shape::Text, "The manifest"),
+            must("why", Shape::Text, "Why"),
+        ],
+    ),
     (
         "Usage",
         &[

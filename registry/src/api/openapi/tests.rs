@@ -10,10 +10,17 @@ use auth::{
 use chrono::DateTime;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use storage::{backend::memory::MemoryRecords, clock::ManualClock};
+use storage::{
+    backend::memory::MemoryRecords,
+    clock::ManualClock,
+    retention::{Keep, Rule},
+};
 
 use super::{
-    super::repositories::{RepositoryChange, SettingsChange},
+    super::{
+        repositories::{RepositoryChange, SettingsChange},
+        retention::{RetentionTest, RulesDocument},
+    },
     documents::Field,
     *,
 };
@@ -38,7 +45,10 @@ fn the_document_lists_every_operation_and_no_other() {
     }
     let all = ApiOperation::ALL.map(|o| (o.method().to_string(), o.path().to_owned(), o.label().to_owned()));
     assert_eq!(listed, all.into());
-    assert!(document["security"][0]["key"].is_array());
+    assert!(document["security"][0]["key"].is_array() && document["security"][1]["session"].is_array());
+    let security = |path: &str, method: &str| document["paths"][path][method]["security"].to_string();
+    assert_eq!(security("/api/v1/session", "post"), r#"[{"key":[]}]"#);
+    assert_eq!(security("/api/v1/session/close", "post"), r#"[{"session":[]}]"#);
 }
 
 #[test]
@@ -81,6 +91,10 @@ fn the_document_names_the_fields_that_requests_may_have() {
         ("MintRequest", accepted::<MintRequest>()),
         ("NewTrust", accepted::<NewTrust>()),
         ("NewTrustGrant", accepted::<NewGrant>()),
+        ("NewRetention", accepted::<RulesDocument>()),
+        ("NewRetentionTest", accepted::<RetentionTest>()),
+        ("NewRetentionRule", accepted::<Rule>()),
+        ("NewRetentionKeep", accepted::<Keep>()),
         ("RepositoryChange", accepted::<RepositoryChange>()),
         ("RepositorySettingsChange", accepted::<SettingsChange>()),
     ];
@@ -116,6 +130,10 @@ async fn the_document_names_the_fields_that_answers_have() {
     let key = auth.create_key(&store, &name, &NewKey::default()).await.unwrap();
     agrees("AccessKey", &key);
     agrees("AccessKey", &auth.get_key(&store, &name, &key.id).await.unwrap());
+    let here = std::net::Ipv4Addr::LOCALHOST.into();
+    let secret = key.key.as_ref().map(auth::Shown::reveal);
+    let owner = auth.authenticate_api(secret, here).await.unwrap();
+    agrees("Session", &auth.open_session(&owner).await.unwrap().0);
     let trusted = Settings { trusted_issuers: vec!["https://issuer.example".into()], ..Settings::default() };
     let auth = Auth::open(records, clock, trusted).await.unwrap();
     let new = NewTrust {
