@@ -146,23 +146,31 @@ pub(crate) fn revived(key: &RecordKey, bytes: &bytes::Bytes, lease: Option<Time>
     Ok(Body { bytes: line.into(), ..body })
 }
 
-/// Whether the write that carried `nonce` is the record's last or one of the seven before it: how a backend settles an
-/// ambiguous answer. `None` when the record has moved on too far to tell from `rev_before`.
-pub fn was_written(body: &[u8], nonce: &str, rev_before: u64) -> Option<bool> {
-    #[derive(serde::Deserialize)]
+/// The nonces of the last writes of an encoded record, its own the last.
+fn nonces(body: &[u8]) -> Vec<String> {
+    #[derive(Default, serde::Deserialize)]
     struct Head {
-        rev: u64,
         #[serde(default)]
         hist: Vec<String>,
     }
-    let line = body.split(|&b| b == b'\n').next()?;
-    let head: Head = serde_json::from_slice(line).ok()?;
-    if head.hist.iter().any(|n| n == nonce) {
+    let line = body.split(|&b| b == b'\n').next().unwrap_or_default();
+    serde_json::from_slice::<Head>(line).unwrap_or_default().hist
+}
+
+/// Whether `write` is the last write of the record `stored` or one of the seven before it: how a backend settles an ambiguous answer.
+///
+/// `None` when nobody can tell: the version that it went upon is not among them either. Then the record has moved on too far, or
+/// was removed and made again, and a new record says nothing of what became of the old one. A creation went upon nothing, so
+/// without its nonce that is always the answer.
+pub fn was_written(stored: &[u8], write: &Body) -> Option<bool> {
+    let (stored, written) = (nonces(stored), nonces(&write.bytes));
+    let upon = written.iter().rev().nth(1);
+    if stored.contains(&write.nonce) {
         Some(true)
-    } else if head.rev > rev_before + HISTORY as u64 {
-        None
-    } else {
+    } else if upon.is_some_and(|upon| stored.contains(upon)) {
         Some(false)
+    } else {
+        None
     }
 }
 

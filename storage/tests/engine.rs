@@ -135,8 +135,14 @@ fn manifest_push(reference: &str, bytes: bytes::Bytes) -> manifest::Push {
 #[tokio::test]
 async fn chunks_become_one_blob_whatever_their_sizes() {
     for world in worlds() {
-        for sizes in [vec![0], vec![1], vec![3 << 20], vec![10, 2_000_000, 5, 1_048_576, 0, 700_000], vec![1 << 20; 3]]
-        {
+        for sizes in [
+            vec![0],
+            vec![1],
+            vec![3 << 20],
+            vec![10, 2_000_000, 5, 1_048_576, 0, 700_000],
+            vec![1 << 20; 3],
+            vec![(1 << 20) + 16, 5],
+        ] {
             for last_with_put in [false, true] {
                 let data = bytes_of(sizes.iter().sum(), u8::from(last_with_put));
                 let digest = Digest::of(Algorithm::Sha256, &data);
@@ -329,6 +335,55 @@ async fn whatever_call_dies_the_push_can_be_finished_and_nothing_half_written_is
                 assert!(step < 200, "a push takes fewer calls than this");
             }
             assert!(step > 2, "the faults were not met");
+        }
+    }
+}
+
+/// A session on a bucket whose first chunk is a whole object, and whose second chunk's writer died after it had sent one part of
+/// the new object.
+async fn outgrown(data: &[u8], first_chunk: usize) -> (World, storage::UploadId) {
+    let world = World::new(MemoryBytes::in_parts(1 << 20));
+    let target = world.writable();
+    let id = world.open(None).await;
+    upload::append(&world.store, &target, &id, incoming(&data[..first_chunk], None)).await.unwrap();
+    // The new object is begun, the first one read, a part put.
+    world.bytes.faults().die_after(3);
+    let chunk = incoming(&data[first_chunk..], None);
+    assert!(upload::append(&world.store, &target, &id, chunk).await.is_err());
+    world.bytes.faults().heal();
+    world.clock.advance(Duration::from_mins(1));
+    assert_eq!((world.bytes.unfinished(), first_chunk as u64), (1, have(&world, &id).await));
+    (world, id)
+}
+
+async fn have(world: &World, id: &storage::UploadId) -> u64 {
+    upload::status(&world.store, &world.writable(), id).await.unwrap()
+}
+
+#[tokio::test]
+async fn wherever_writers_of_an_outgrown_session_die_no_parts_are_left() {
+    let data = bytes_of(2_500_000, 8);
+    let digest = Digest::of(Algorithm::Sha256, &data);
+    for on_records in [true, false] {
+        for step in 0..100 {
+            let (world, id) = outgrown(&data, 200_000).await;
+            let target = world.writable();
+            let faults = if on_records { world.records.faults() } else { world.bytes.faults() };
+            faults.die_after(step);
+            let second = upload::append(&world.store, &target, &id, incoming(&data[200_000..], None)).await;
+            faults.heal();
+            world.clock.advance(Duration::from_mins(1));
+            if second.is_err() {
+                let at = usize::try_from(have(&world, &id).await).unwrap();
+                upload::append(&world.store, &target, &id, incoming(&data[at..], None)).await.unwrap();
+            }
+            upload::commit(&world.store, &target, &id, &digest, incoming(&[], None)).await.unwrap();
+            assert_eq!(world.content(&world.readable(), &digest).await.unwrap(), data, "{on_records} {step}");
+            assert_eq!(world.bytes.unfinished(), 0, "{on_records} {step}");
+            if second.is_ok() {
+                assert!(step > 2, "the faults were not met");
+                break;
+            }
         }
     }
 }

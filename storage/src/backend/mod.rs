@@ -15,6 +15,7 @@ pub mod remote;
 mod settle;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub(crate) mod tombstone;
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -49,8 +50,8 @@ impl Version {
 pub struct Body {
     /// The encoded record ([`crate::record`]): one JSON line, with manifests followed by their exact bytes.
     pub bytes: bytes::Bytes,
-    /// The nonce inside `bytes`. After an ambiguous answer a backend reads back and looks for it in the record's `hist`
-    /// ([`crate::record::was_written`]).
+    /// The nonce inside `bytes`. After an ambiguous answer a backend reads back and looks in the record's `hist` for it, and for
+    /// that of the version it went upon ([`crate::record::was_written`]).
     pub nonce: String,
 }
 
@@ -81,7 +82,7 @@ pub struct Entry {
 /// Small objects under compare-and-swap, in key byte order, with the store's own time.
 ///
 /// Linearizable per key. A page shows every key put before it began and not deleted since; it is not a snapshot.
-/// Errors: [`Error::Conflict`] when a condition failed for good, [`Error::Unavailable`] when nothing was applied or it does not
+/// Errors: [`Error::Conflict`] when a condition failed for good and nothing was written, [`Error::Unavailable`] when nothing was applied or it does not
 /// matter, [`Error::Unknown`] when a write may or may not have been applied.
 #[async_trait]
 pub trait Records: fmt::Debug + Send + Sync + 'static {
@@ -100,7 +101,8 @@ pub trait Records: fmt::Debug + Send + Sync + 'static {
     /// Reads a plain key.
     async fn get_plain(&self, key: &PlainKey) -> Result<Option<Found>, Error>;
 
-    /// Writes a plain key, whatever is there; writing it again gives it a new `modified`. The body is not empty.
+    /// Writes a plain key, whatever is there; writing it again gives it a new `modified`. The body is neither empty nor 16 bytes
+    /// long ([`Error::Corrupt`]): a page would take it for what a removed record leaves.
     async fn put(&self, key: &PlainKey, body: bytes::Bytes) -> Result<(), Error>;
 
     /// Deletes a plain key; absent already is `Ok`.

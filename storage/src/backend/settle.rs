@@ -7,34 +7,32 @@ use crate::{Error, record};
 /// loses the next compare-and-swap instead of undoing the other's change.
 pub(super) const SUPERSEDED: &str = "superseded";
 
-#[derive(serde::Deserialize)]
-struct Head {
-    rev: u64,
-    nonce: String,
-}
-
-fn head(body: &[u8]) -> Option<Head> {
-    serde_json::from_slice(body.split(|&b| b == b'\n').next()?).ok()
+fn nonce(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        nonce: String,
+    }
+    serde_json::from_slice::<Head>(body.split(|&b| b == b'\n').next()?).ok().map(|head| head.nonce)
 }
 
 /// Reads the outcome of writing `body` out of what is stored now. [`Error::Conflict`] if it is not there.
 ///
-/// `ambiguous`: an earlier request with this body may have been applied, so a record that has moved on too far to tell is
-/// [`Error::Unknown`]. Otherwise the refusal that led here was the only answer and stands.
+/// `ambiguous`: an earlier request with this body may have been applied, so it is a lost race only if the record still knows the
+/// version that the write went upon, and [`Error::Unknown`] if not. Otherwise the refusal that led here was the only answer and
+/// stands.
 pub(super) fn settle(body: &Body, stored: Option<&Found>, ambiguous: bool) -> Result<Version, Error> {
     let Some(stored) = stored else {
         let gone = || Error::unknown("the record is gone; nobody can tell whether this write came before");
         return Err(if ambiguous { gone() } else { Error::Conflict });
     };
-    if head(&stored.body).is_some_and(|head| head.nonce == body.nonce) {
+    if nonce(&stored.body).as_ref() == Some(&body.nonce) {
         return Ok(stored.version.clone());
     }
-    let rev_before = head(&body.bytes).map_or(0, |head| head.rev.saturating_sub(1));
-    match record::was_written(&stored.body, &body.nonce, rev_before) {
+    match record::was_written(&stored.body, body) {
         Some(true) => Ok(Version::new(SUPERSEDED)),
-        None if ambiguous => {
-            Err(Error::unknown("the record was overwritten too often to tell whether this write was among them"))
-        }
+        None if ambiguous => Err(Error::unknown(
+            "the record was made again or overwritten too often; nobody can tell whether this write came before",
+        )),
         Some(false) | None => Err(Error::Conflict),
     }
 }

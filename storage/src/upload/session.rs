@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Account, Algorithm, Digest, Error, Repository, Store, Time, UploadId, Writable,
-    backend::Saved,
+    backend::{Saved, tombstone},
     hash::{HashState, Hasher},
     key::{self, DataId},
     member, record,
@@ -287,7 +287,11 @@ pub(super) async fn put_tail(
     let mut pieces = 0;
     let mut start = 0;
     while start < tail.len() {
-        let end = tail.len().min(start + TAIL_PIECE);
+        let mut end = tail.len().min(start + TAIL_PIECE);
+        if tombstone::is(end - start) {
+            // A body of this size is refused.
+            end -= 1;
+        }
         store.records().put(&key::upload_tail(account, id.id(), rev, pieces), tail.slice(start..end)).await?;
         pieces += 1;
         start = end;

@@ -211,10 +211,11 @@ impl Writer {
         if let Intent::Commit(digest) = &intent {
             document.value.want = Some(digest.clone());
         }
-        // A writer that died while it read the first bytes over left them to whoever comes next, whatever that one brings.
-        let outgrown =
-            document.value.was.is_some() || (!nothing_more && !store.bytes().can_grow(&document.value.saved));
-        if outgrown && document.value.was.is_none() {
+        // Whoever read an outgrown object over died before it was done: its new object is gone on with, from the first part. A commit
+        // that brings nothing reads it over too, or it would commit an object that lacks the first bytes.
+        let halfway = document.value.was.is_some();
+        let outgrown = halfway || (!nothing_more && !store.bytes().can_grow(&document.value.saved));
+        if outgrown && !halfway {
             // The session's bytes lie in an object that cannot grow: they become the first bytes of a new one.
             let x = DataId::random(account);
             document.value.saved = store.bytes().begin(&x, false, None).await?;

@@ -299,6 +299,12 @@ impl Tags {
                     }
                     (Some(_), None) if client.lost && !self.is(Mutant::RemovedAgain) => unknown(s),
                     (None, None) => told(s, Told::Done),
+                    // The very tombstone that it went over: nothing was done, and the condition guards a repetition.
+                    (None, Some(_))
+                        if client.over_tombstone && s.record.current(i) && self.removal == Removal::Tombstone =>
+                    {
+                        send(s, client, Condition::Version);
+                    }
                     (None, Some(_)) if creates && s.record.tombstone => {
                         if client.lost && (client.over_tombstone || !self.is(Mutant::TombstoneIsOld)) {
                             return unknown(s);

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::writer::{Job, Write, Writer};
 use crate::{
     Clock, Error, Time,
-    backend::{Body, Entry, Found, Records, Version},
+    backend::{Body, Entry, Found, Records, Version, tombstone},
     key::{PlainKey, Prefix, RecordKey},
 };
 
@@ -177,9 +177,7 @@ impl Records for LocalRecords {
     }
 
     async fn put(&self, key: &PlainKey, body: bytes::Bytes) -> Result<(), Error> {
-        if body.is_empty() {
-            return Err(Error::corrupt(format!("an empty body for {key}")));
-        }
+        tombstone::refuse(key, &body)?;
         self.write(key.as_str(), Write::Put(body)).await.map(drop)
     }
 

@@ -102,6 +102,11 @@ impl MemoryBytes {
         &self.shared.faults
     }
 
+    /// Uploads in parts that were neither finished nor given up. No call and never at fault.
+    pub fn unfinished(&self) -> usize {
+        self.shared.state.lock().uploads.len()
+    }
+
     /// Whether [`Bytes::admit`] refuses.
     pub fn set_full(&self, full: bool) {
         self.shared.state.lock().full = full;

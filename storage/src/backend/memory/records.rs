@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use super::Faults;
 use crate::{
     Error,
-    backend::{Body, Entry, Found, Records, Version, settle::settle},
+    backend::{Body, Entry, Found, Records, Version, settle::settle, tombstone},
     clock::{Clock, Time},
     key::{PlainKey, Prefix, RecordKey},
 };
@@ -35,6 +35,10 @@ struct Row {
 }
 
 impl Row {
+    fn tombstone(&self) -> bool {
+        tombstone::is(self.body.len())
+    }
+
     fn found(&self) -> Found {
         Found { body: self.body.clone(), version: Version::new(self.version.to_string()), modified: self.modified }
     }
@@ -44,22 +48,25 @@ impl Row {
 #[derive(Debug, Clone)]
 enum Condition {
     None,
-    Absent,
+    /// Nothing, or the tombstone that was there when the write was sent.
+    Absent(Option<Version>),
     Is(Version),
 }
 
 impl Rows {
     /// The row, unless it is a tombstone.
     fn live(&self, key: &str) -> Option<&Row> {
-        self.map.get(key).filter(|row| !row.body.is_empty())
+        self.map.get(key).filter(|row| !row.tombstone())
     }
 
     fn write(&mut self, key: &str, condition: &Condition, body: bytes::Bytes) -> Result<Version, Error> {
-        let stored = self.live(key);
+        let is = |row: &Row, version: &Version| row.found().version == *version;
         let holds = match condition {
             Condition::None => true,
-            Condition::Absent => stored.is_none(),
-            Condition::Is(version) => stored.is_some_and(|row| row.found().version == *version),
+            Condition::Absent(over) => {
+                self.map.get(key).is_none_or(|row| row.tombstone() && over.as_ref().is_some_and(|over| is(row, over)))
+            }
+            Condition::Is(version) => self.live(key).is_some_and(|row| is(row, version)),
         };
         if !holds {
             return Err(Error::Conflict);
@@ -80,7 +87,7 @@ impl MemoryRecords {
         Self { rows: Arc::new(Mutex::new(rows)), tombstones: false, faults: Faults::default() }
     }
 
-    /// A store without conditional delete: what is removed leaves an empty object behind.
+    /// A store without conditional delete: what is removed leaves a tombstone behind.
     #[must_use]
     pub fn with_tombstones(mut self) -> Self {
         self.tombstones = true;
@@ -124,7 +131,8 @@ impl Records for MemoryRecords {
     }
 
     async fn create(&self, key: &RecordKey, body: &Body) -> Result<Version, Error> {
-        self.record(key, Condition::Absent, body)
+        let over = self.rows.lock().map.get(key.as_str()).filter(|row| row.tombstone()).map(|row| row.found().version);
+        self.record(key, Condition::Absent(over), body)
     }
 
     async fn update(&self, key: &RecordKey, version: &Version, body: &Body) -> Result<Version, Error> {
@@ -139,7 +147,7 @@ impl Records for MemoryRecords {
             if rows.live(key.as_str()).is_none() {
                 return Ok(());
             }
-            rows.write(key.as_str(), &condition, bytes::Bytes::new())?;
+            rows.write(key.as_str(), &condition, tombstone::fresh())?;
             if !tombstones {
                 rows.map.remove(key.as_str());
             }
@@ -152,9 +160,7 @@ impl Records for MemoryRecords {
     }
 
     async fn put(&self, key: &PlainKey, body: bytes::Bytes) -> Result<(), Error> {
-        if body.is_empty() {
-            return Err(Error::corrupt(format!("an empty body for {key}")));
-        }
+        tombstone::refuse(key, &body)?;
         let (rows, key) = (Arc::clone(&self.rows), key.clone());
         self.faults.write(move || rows.lock().write(key.as_str(), &Condition::None, body.clone()).map(drop))
     }
@@ -183,7 +189,7 @@ impl Records for MemoryRecords {
             size: row.body.len() as u64,
             modified: row.modified,
         };
-        Ok(under.filter(|(_, row)| !row.body.is_empty()).take(limit).map(entry).collect())
+        Ok(under.filter(|(_, row)| !row.tombstone()).take(limit).map(entry).collect())
     }
 
     async fn health(&self) -> Result<(), Error> {

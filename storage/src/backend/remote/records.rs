@@ -8,7 +8,7 @@ use object_store::{
 use super::{Listed, Place};
 use crate::{
     Error,
-    backend::{Body, Entry, Found, Records, Version, settle::settle},
+    backend::{Body, Entry, Found, Records, Version, settle::settle, tombstone},
     key::{self, PlainKey, Prefix, RecordKey},
 };
 
@@ -20,8 +20,9 @@ const SEPARATOR: char = '\u{1f}';
 
 /// Records as objects, compared and swapped by `ETag`.
 ///
-/// What is removed leaves an empty object behind, a tombstone: no store in wide use deletes under a condition, and an unconditional
-/// DELETE that arrives late would hit a record made anew.
+/// What is removed leaves a tombstone behind: few stores delete under a condition, an unconditional DELETE that arrives late would hit
+/// a record made anew, and where nothing is left a creation that arrives again makes the record again. A tombstone is a nonce: an
+/// `ETag` may be a hash of the content, and no version may come twice.
 #[derive(Debug)]
 pub struct RemoteRecords {
     once: Place,
@@ -40,15 +41,19 @@ enum Answer {
     Denied(StoreError),
 }
 
-/// An object as it is stored, tombstones included.
-struct Stored {
-    found: Found,
-    tombstone: bool,
+/// Whether it is what a removed record left.
+fn tombstone(stored: &Found) -> bool {
+    tombstone::is(stored.body.len())
 }
 
 fn version(e_tag: Option<&str>, version: Option<&str>) -> Version {
     let e_tag = e_tag.unwrap_or_default();
     version.map_or_else(|| Version::new(e_tag), |version| Version::new(format!("{e_tag}{SEPARATOR}{version}")))
+}
+
+/// A request that cannot succeed says nothing of the one before it.
+fn denied(lost: Option<StoreError>, denied: StoreError) -> Error {
+    lost.map_or_else(|| Error::unavailable(denied), Error::unknown)
 }
 
 async fn pause(attempt: u32) {
@@ -62,7 +67,8 @@ impl RemoteRecords {
         Self { once, steady, by_version }
     }
 
-    async fn fetch(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
+    /// An object as it is stored, tombstones included.
+    async fn fetch(&self, path: &Path) -> Result<Option<Found>, StoreError> {
         let got = match self.steady.objects.get(path).await {
             Err(StoreError::NotFound { .. }) => return Ok(None),
             got => got?,
@@ -70,12 +76,12 @@ impl RemoteRecords {
         let version = version(got.meta.e_tag.as_deref(), got.meta.version.as_deref());
         let modified = got.meta.last_modified;
         let body = got.bytes().await?;
-        Ok(Some(Stored { tombstone: body.is_empty(), found: Found { body, version, modified } }))
+        Ok(Some(Found { body, version, modified }))
     }
 
     async fn read(&self, key: &str) -> Result<Option<Found>, Error> {
         let stored = self.fetch(&self.steady.path(key)?).await.map_err(Error::unavailable)?;
-        Ok(stored.filter(|stored| !stored.tombstone).map(|stored| stored.found))
+        Ok(stored.filter(|stored| !tombstone(stored)))
     }
 
     /// The condition "still at this version". `None` if it is known not to be.
@@ -127,35 +133,35 @@ impl RemoteRecords {
                 None => return Err(Error::Conflict),
             },
         };
-        let (mut lost, mut over_tombstone) = (None, false);
+        let (mut lost, mut over) = (None, None);
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
             match self.put_once(&path, body.bytes.clone(), mode.clone()).await {
                 Answer::Done(version) => return Ok(version),
-                Answer::Denied(e) => return Err(Error::unavailable(e)),
+                Answer::Denied(e) => return Err(denied(lost, e)),
                 Answer::Refused => {}
                 Answer::Lost(e) => lost = Some(e),
             }
-            let stored = match self.fetch(&path).await {
-                Ok(stored) => stored,
-                // The condition guards a repetition, but that of a tombstone, which is like every other, does not.
-                Err(e) if over_tombstone => return Err(Error::unknown(lost.unwrap_or(e))),
-                Err(_) => continue,
-            };
+            // The condition guards a repetition: no version comes twice.
+            let Ok(stored) = self.fetch(&path).await else { continue };
             match (expected, stored) {
                 (None, None) => mode = PutMode::Create,
-                (None, Some(stored)) if stored.tombstone => {
-                    if let Some(e) = lost.take_if(|_| over_tombstone) {
+                (None, Some(stored)) if tombstone(&stored) => {
+                    let version = stored.version;
+                    if over.as_ref() == Some(&version) {
+                        continue;
+                    }
+                    // What was removed here may be what this creation made.
+                    if let Some(e) = lost {
                         return Err(Error::unknown(e));
                     }
-                    over_tombstone = true;
-                    if let Some(over) = self.still(&path, &stored.found.version).await.map_err(Error::unavailable)? {
-                        mode = over;
+                    if let Some(next) = self.still(&path, &version).await.map_err(Error::unavailable)? {
+                        (mode, over) = (next, Some(version));
                     }
                 }
-                (Some(version), Some(stored)) if stored.found.version == *version => {}
+                (Some(version), Some(stored)) if stored.version == *version => {}
                 (_, stored) => {
-                    let live = stored.filter(|stored| !stored.tombstone).map(|stored| stored.found);
+                    let live = stored.filter(|stored| !tombstone(stored));
                     return settle(body, live.as_ref(), lost.is_some());
                 }
             }
@@ -186,19 +192,22 @@ impl Records for RemoteRecords {
         let Some(mode) = self.still(&path, version).await.map_err(Error::unavailable)? else {
             return if self.read(key.as_str()).await?.is_none() { Ok(()) } else { Err(Error::Conflict) };
         };
-        let mut lost = None;
+        let (mut lost, body) = (None, tombstone::fresh());
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
-            match self.put_once(&path, bytes::Bytes::new(), mode.clone()).await {
+            match self.put_once(&path, body.clone(), mode.clone()).await {
                 Answer::Done(_) => return Ok(()),
-                Answer::Denied(e) => return Err(Error::unavailable(e)),
+                Answer::Denied(e) => return Err(denied(lost, e)),
                 Answer::Refused => {}
                 Answer::Lost(e) => lost = Some(e),
             }
             match self.fetch(&path).await {
                 Ok(None) => return Ok(()),
-                Ok(Some(stored)) if stored.tombstone => return Ok(()),
-                Ok(Some(stored)) if stored.found.version != *version => return Err(Error::Conflict),
+                Ok(Some(stored)) if tombstone(&stored) => return Ok(()),
+                // What is there may have been made after this removal, and is not to be removed for it.
+                Ok(Some(stored)) if stored.version != *version => {
+                    return Err(lost.map_or(Error::Conflict, Error::unknown));
+                }
                 Ok(Some(_)) | Err(_) => {}
             }
         }
@@ -209,13 +218,12 @@ impl Records for RemoteRecords {
     }
 
     async fn get_plain(&self, key: &PlainKey) -> Result<Option<Found>, Error> {
-        self.read(key.as_str()).await
+        let stored = self.fetch(&self.steady.path(key.as_str())?).await.map_err(Error::unavailable)?;
+        Ok(stored.filter(|stored| !stored.body.is_empty()))
     }
 
     async fn put(&self, key: &PlainKey, body: bytes::Bytes) -> Result<(), Error> {
-        if body.is_empty() {
-            return Err(Error::corrupt(format!("an empty body for {key}")));
-        }
+        tombstone::refuse(key, &body)?;
         let path = self.steady.path(key.as_str())?;
         self.steady.objects.put(&path, body.into()).await.map(drop).map_err(Error::unknown)
     }
@@ -235,14 +243,17 @@ impl Records for RemoteRecords {
                 None if more => return Err(Error::unavailable("the store ended a list before its end")),
                 None => {}
             }
-            entries.extend(listed.into_iter().filter(|listed| listed.meta.size > 0).map(|Listed { name, meta }| {
-                Entry {
-                    name,
-                    version: version(meta.e_tag.as_deref(), meta.version.as_deref()),
-                    size: meta.size,
-                    modified: meta.last_modified,
-                }
-            }));
+            entries.extend(
+                listed
+                    .into_iter()
+                    .filter(|listed| !tombstone::is(usize::try_from(listed.meta.size).unwrap_or(usize::MAX)))
+                    .map(|Listed { name, meta }| Entry {
+                        name,
+                        version: version(meta.e_tag.as_deref(), meta.version.as_deref()),
+                        size: meta.size,
+                        modified: meta.last_modified,
+                    }),
+            );
             if !more {
                 break;
             }
