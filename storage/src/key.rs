@@ -18,7 +18,7 @@
 //! | `t/<G>/r/<R!>/t/<tag>` | record | tag |
 //! | `t/<G>/r/<R!>/m/<M>` | record | manifest: header line and exact bytes |
 //! | `t/<G>/r/<R!>/i/<M>.<nonce>` | plain | pending: the references of a manifest in flight |
-//! | `t/<G>/r/<R!>/y/<M>/<tag>` | plain | mark: the tag may point at M |
+//! | `t/<G>/r/<R!>/y/<M>/<tag>/<nonce>` | plain | mark: the tag may point at M; the release before writes no nonce |
 //! | `t/<G>/r/<R!>/f/<S>/<th>-<M>` | plain | referrer descriptor; `f/<S>/!fallback` marks a fallback tag |
 //! | `t/<G>/r/<R!>/p/<M>/<by>` | plain | mark: pinned by a published version |
 //! | `t/<G>/r/<R!>/l/<M>`, `l/!<tag>` | plain | day of the last pull; `l/.stamp` the store's time when a pass of retention began |
@@ -193,6 +193,11 @@ fn repository(repository: &Repository) -> String {
     format!("t/{}/r/{}", repository.account().generation(), bang(repository.name().path()))
 }
 
+/// The tag of a mark that a page under [`tagged_of`] named.
+pub(crate) fn tag_of_mark(name: &str) -> Option<Tag> {
+    name.split('/').next()?.parse().ok()
+}
+
 /// The hour of a work queue, sortable: `2026112113`.
 fn hour(at: Time) -> String {
     at.format("%Y%m%d%H").to_string()
@@ -302,9 +307,14 @@ keys! {
     PlainKey pending(r: &Repository, m: &Digest, nonce: &str) = "{}/i/{}.{nonce}", repository(r), m.dashed();
     /// All manifests in flight.
     Prefix pendings(r: &Repository) = "{}/i/", repository(r);
-    /// Mark: this tag may point at this manifest.
-    PlainKey tagged(r: &Repository, m: &Digest, tag: &Tag) = "{}/y/{}/{tag}", repository(r), m.dashed();
-    /// The tags that may point at a manifest.
+    /// Mark: this tag may point at this manifest, because of one push. The release before has one mark for all pushes, without
+    /// the nonce.
+    PlainKey tagged(r: &Repository, m: &Digest, tag: &Tag, nonce: &str) = "{}/y/{}/{tag}/{nonce}", repository(r), m.dashed();
+    /// The mark of the release before.
+    PlainKey tagged_once(r: &Repository, m: &Digest, tag: &Tag) = "{}/y/{}/{tag}", repository(r), m.dashed();
+    /// The marks of one tag and one manifest.
+    Prefix tagged_by(r: &Repository, m: &Digest, tag: &Tag) = "{}/y/{}/{tag}/", repository(r), m.dashed();
+    /// The marks of the tags that may point at a manifest ([`tag_of_mark`]).
     Prefix tagged_of(r: &Repository, m: &Digest) = "{}/y/{}/", repository(r), m.dashed();
     /// A referrer of a subject; `type_hash` is 8 hex characters of the artifact type's sha256.
     PlainKey referrer(r: &Repository, subject: &Digest, type_hash: &str, m: &Digest) = "{}/f/{}/{type_hash}-{}", repository(r), subject.dashed(), m.dashed();

@@ -4,7 +4,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use crate::{
-    Algorithm, Deletable, Digest, Error, Readable, Store, Writable,
+    Algorithm, Digest, Error, Readable, Repository, Store,
     key::{self, PlainKey},
     manifest::{self, Parsed},
 };
@@ -13,6 +13,8 @@ use crate::{
 pub const PAGE: usize = 100;
 /// Reads under way at once for one page.
 const PARALLEL: usize = 16;
+/// Tries at one entry before its contention is an error.
+const ATTEMPTS: usize = 16;
 /// The mark that a fallback tag exists for the subject; sorts before every entry.
 const FALLBACK: &str = "!fallback";
 
@@ -31,13 +33,14 @@ fn type_hash(artifact_type: Option<&str>) -> String {
     digest.hex().get(..8).unwrap_or_default().to_owned()
 }
 
-fn entry(r: &crate::Repository, subject: &Digest, digest: &Digest, artifact_type: Option<&str>) -> PlainKey {
+fn entry(r: &Repository, subject: &Digest, digest: &Digest, artifact_type: Option<&str>) -> PlainKey {
     key::referrer(r, subject, &type_hash(artifact_type), digest)
 }
 
+/// Lists a manifest among the referrers of its subject.
 pub(crate) async fn put(
     store: &Store,
-    target: &Writable,
+    repository: &Repository,
     subject: &Digest,
     digest: &Digest,
     parsed: &Parsed,
@@ -52,19 +55,41 @@ pub(crate) async fn put(
             fields.insert("annotations".into(), annotations.clone());
         }
     }
-    let key = entry(target.repository(), subject, digest, parsed.artifact_type.as_deref());
+    let key = entry(repository, subject, digest, parsed.artifact_type.as_deref());
     let body = serde_json::to_vec(&descriptor).map_err(Error::unknown)?;
     store.records().put(&key, body.into()).await
 }
 
-pub(crate) async fn delete(
+/// [`clear`] by what the manifest said.
+pub(crate) async fn clear_of(
     store: &Store,
-    target: &Deletable,
+    repository: &Repository,
     subject: &Digest,
     digest: &Digest,
     artifact_type: Option<&str>,
 ) -> Result<(), Error> {
-    store.records().delete(&entry(target.repository(), subject, digest, artifact_type)).await
+    clear(store, repository, &entry(repository, subject, digest, artifact_type), digest).await
+}
+
+/// Takes the entry of a manifest that is gone away, and lists the manifest again if it is there again: whoever pushed it may have
+/// listed it before its entry was cleared. Ends when entry and manifest agree.
+pub(crate) async fn clear(
+    store: &Store,
+    repository: &Repository,
+    entry: &PlainKey,
+    digest: &Digest,
+) -> Result<(), Error> {
+    for _ in 0..ATTEMPTS {
+        store.records().delete(entry).await?;
+        let Some((header, bytes)) = manifest::load(store, repository, digest).await? else { return Ok(()) };
+        let parsed = manifest::parse(&header.value.media_type, &bytes)?;
+        let Some(subject) = &parsed.subject else { return Ok(()) };
+        put(store, repository, subject, digest, &parsed, bytes.len() as u64).await?;
+        if manifest::load(store, repository, digest).await?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(Error::unavailable("a manifest is pushed and deleted by too many at once"))
 }
 
 /// The referrers of `subject`, of one artifact type or all, after `after` (a cursor of an earlier page). Ordered by type and digest;

@@ -2,16 +2,19 @@
 //!
 //! Each works in slices, finds its place anew whenever it is asked, and is safe when two do it at once.
 
+use std::collections::{BTreeMap, btree_map};
+
 use chrono::TimeDelta;
 use futures::future::try_join_all;
 use serde::Serialize;
 
 use crate::{
     Account, Digest, Error, Generation, Repository, Store, Tag, Time,
+    backend::Entry,
     generation::{self, GenerationRecord, GenerationState},
     key::{self, DataId},
     member::Member,
-    record,
+    record, referrer,
     tag::TagRecord,
     trash, upload,
 };
@@ -26,7 +29,7 @@ const AT_ONCE: usize = 16;
 pub struct Swept {
     /// Upload sessions that were taken away.
     pub uploads: u64,
-    /// Tags without a manifest, and days of pulls of what is gone.
+    /// Marks, entries among referrers and days of pulls of what is gone.
     pub marks: u64,
     /// Keys of deleted accounts.
     pub keys: u64,
@@ -70,20 +73,32 @@ pub async fn uploads(store: &Store, account: &Account) -> Result<Swept, Error> {
     }
 }
 
-/// Takes away tags whose manifest is gone, because its deletion died before it reached them, and days of last pulls of what is gone.
-/// Only where nobody has written for a day. The marks by which such tags are found stay: whoever writes one is about to set its
-/// tag, and a mark that went in between would be missed by the next deletion.
+/// Takes away marks of a repository whose target is gone: of tags (`y/`), with a tag that an interrupted
+/// deletion or push left, of referrers, of last pulls. Only those are touched that nobody has written for a day.
 pub async fn marks(store: &Store, repository: &Repository) -> Result<Swept, Error> {
     store.writable()?;
     // The store's time: that of the pass over this repository, or of nothing if it never had one.
     let cursor = store.records().get(&key::cursor(repository)).await?;
     let Some(old) = cursor.map(|found| found.modified - store.lives().in_flight) else { return Ok(Swept::default()) };
     let mut swept = Swept::default();
-    for (prefix, kind) in [(key::tagged_all(repository), Mark::Tagged), (key::last_pulls(repository), Mark::LastPull)] {
+    for (prefix, kind) in [
+        (key::tagged_all(repository), Mark::Tagged),
+        (key::referrers_all(repository), Mark::Referrer),
+        (key::last_pulls(repository), Mark::LastPull),
+    ] {
         let mut after: Option<String> = None;
         loop {
             let rows = store.records().page(&prefix, after.as_deref(), PAGE).await?;
             let aged: Vec<_> = rows.iter().filter(|row| row.modified <= old).collect();
+            let (aged, again) = kind.once(aged);
+            for some in again.chunks(AT_ONCE) {
+                try_join_all(some.iter().map(|row| async {
+                    let key = prefix.plain(&row.name);
+                    store.records().delete(&key).await
+                }))
+                .await?;
+                swept.marks += some.len() as u64;
+            }
             for some in aged.chunks(AT_ONCE) {
                 let gone = some.iter().map(|row| kind.sweep(store, repository, &prefix, &row.name, old));
                 swept.marks += try_join_all(gone).await?.into_iter().map(u64::from).sum::<u64>();
@@ -99,13 +114,38 @@ pub async fn marks(store: &Store, repository: &Repository) -> Result<Swept, Erro
 
 #[derive(Debug, Clone, Copy)]
 enum Mark {
-    /// `y/M/tag`.
+    /// `y/M/tag/nonce`; `y/M/tag` of the release before.
     Tagged,
+    /// `f/S/type-M`, the referrers of `S`.
+    Referrer,
     /// `l/M`, `l/!tag`.
     LastPull,
 }
 
 impl Mark {
+    /// Of marks that are a day old the newest of each manifest and tag, and the others, which say nothing beside it: pushes of the
+    /// same manifest to the same tag each leave one. The newest, because another sweep may be about to clear an older one away,
+    /// having seen the tag elsewhere before it came back.
+    fn once(self, aged: Vec<&Entry>) -> (Vec<&Entry>, Vec<&Entry>) {
+        if !matches!(self, Self::Tagged) {
+            return (aged, Vec::new());
+        }
+        let about = |row: &Entry| row.name.splitn(3, '/').take(2).map(str::to_owned).collect::<Vec<_>>();
+        let (mut newest, mut others) = (BTreeMap::<Vec<String>, &Entry>::new(), Vec::new());
+        for row in aged {
+            match newest.entry(about(row)) {
+                btree_map::Entry::Vacant(first) => {
+                    first.insert(row);
+                }
+                btree_map::Entry::Occupied(mut known) if known.get().modified < row.modified => {
+                    others.push(known.insert(row));
+                }
+                btree_map::Entry::Occupied(_) => others.push(row),
+            }
+        }
+        (newest.into_values().collect(), others)
+    }
+
     /// Takes a mark away if its target is gone; whether it was.
     async fn sweep(
         self,
@@ -119,22 +159,27 @@ impl Mark {
         let tag_of = |text: &str| text.parse::<Tag>().ok().map(|tag| key::tag(repository, &tag));
         match self {
             Self::Tagged => {
-                let Some((digest, tag)) = name.split_once('/') else { return Ok(false) };
-                let (Ok(digest), Some(tag)) = (Digest::from_dashed(digest), tag_of(tag)) else { return Ok(false) };
-                // The tag first: if it was moved here since, its version tells. Then its mark: a young one is a push under way.
-                let found = record::read::<TagRecord>(records, &tag).await?;
-                let Some(found) = found.filter(|found| found.value.digest == digest) else { return Ok(false) };
-                let mark = records.get_plain(&prefix.plain(name)).await?;
-                if mark.is_none_or(|mark| mark.modified > old)
-                    || records.get(&key::manifest(repository, &digest)).await?.is_some()
-                {
+                let Some((digest, mark)) = name.split_once('/') else { return Ok(false) };
+                let (Ok(digest), Some(tag)) = (Digest::from_dashed(digest), key::tag_of_mark(mark)) else {
+                    return Ok(false);
+                };
+                if !tagged(store, repository, &digest, &tag, old).await? {
                     return Ok(false);
                 }
-                match records.remove(&tag, found.version()).await {
-                    Ok(()) => Ok(true),
-                    Err(Error::Conflict) => Ok(false),
-                    Err(other) => Err(other),
+                // Who points the tag here later writes a mark of its own.
+                records.delete(&prefix.plain(name)).await?;
+                Ok(true)
+            }
+            Self::Referrer => {
+                // `S/type-M`; of `S/!fallback` the tag may come back at any time.
+                let digest = name.split_once('/').and_then(|(_, entry)| entry.split_once('-'));
+                let Some(Ok(digest)) = digest.map(|(_, digest)| Digest::from_dashed(digest)) else { return Ok(false) };
+                let gone = records.get(&key::manifest(repository, &digest)).await?.is_none();
+                if gone {
+                    // A deletion died between the manifest and its entry.
+                    referrer::clear(store, repository, &prefix.plain(name), &digest).await?;
                 }
+                Ok(gone)
             }
             Self::LastPull => {
                 let target = match name.strip_prefix('!') {
@@ -149,6 +194,43 @@ impl Mark {
                 Ok(gone)
             }
         }
+    }
+}
+
+/// Whether a mark that is a day old says nothing any more: its tag points elsewhere, or did until here, because the manifest was
+/// gone and nobody is pushing it to the tag.
+async fn tagged(store: &Store, repository: &Repository, digest: &Digest, tag: &Tag, old: Time) -> Result<bool, Error> {
+    let (records, manifest, key) = (store.records(), key::manifest(repository, digest), key::tag(repository, tag));
+    let found = record::read::<TagRecord>(records, &key).await?;
+    let Some(found) = found.filter(|found| found.value.digest == *digest) else { return Ok(true) };
+    if records.get(&manifest).await?.is_some() {
+        return Ok(false);
+    }
+    // A deletion or a push died between the manifest and its tag; or somebody has just set the tag, whose mark is young: he looks
+    // at the manifest himself. Marks are looked at after the tag was read, and the manifest after the marks.
+    let all = key::tagged_by(repository, digest, tag);
+    let once = records.get_plain(&key::tagged_once(repository, digest, tag)).await?;
+    if once.is_some_and(|mark| mark.modified > old) {
+        return Ok(false);
+    }
+    let mut after: Option<String> = None;
+    loop {
+        let marks = records.page(&all, after.as_deref(), PAGE).await?;
+        if marks.iter().any(|mark| mark.modified > old) {
+            return Ok(false);
+        }
+        if marks.len() < PAGE {
+            break;
+        }
+        after = marks.last().map(|mark| mark.name.clone());
+    }
+    if records.get(&manifest).await?.is_some() {
+        return Ok(false);
+    }
+    match records.remove(&key, found.version()).await {
+        Ok(()) => Ok(true),
+        Err(Error::Conflict) => Ok(false),
+        Err(other) => Err(other),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tags: one small record each, moved by compare-and-swap, so that a tag is linearizable and no clock decides a winner.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Deletable, Digest, Error, Readable, Repository, Store, Tag, Time, Writable, key, record, repository};
@@ -32,10 +34,11 @@ pub async fn get(store: &Store, source: &Readable, tag: &Tag) -> Result<TagRecor
 }
 
 /// Moves a tag, whatever it points at. The mark that the tag may point at the manifest is written first: a deletion of that
-/// manifest looks at the marks after it has removed it.
+/// manifest looks at the marks after it has removed it. The mark is this push's own, so that nobody who clears an older one away
+/// takes it.
 pub(crate) async fn set(store: &Store, target: &Writable, tag: &Tag, to: &TagRecord) -> Result<(), Error> {
     let repository = target.repository();
-    let mark = key::tagged(repository, &to.digest, tag);
+    let mark = key::tagged(repository, &to.digest, tag, &crate::random_text(16));
     store.records().put(&mark, bytes::Bytes::from_static(b".")).await?;
     if let Some(subject) = fallback_subject(tag) {
         let mark = key::referrer_fallback(repository, &subject);
@@ -106,9 +109,32 @@ pub async fn delete_seen(store: &Store, target: &Deletable, tag: &Tag, seen: Opt
         .await
 }
 
+/// Removes a tag that points at `digest` if that manifest is gone: part of a push that fails. The version is the one that was read
+/// before the look at the manifest.
+pub(crate) async fn remove_dangling(
+    store: &Store,
+    repository: &Repository,
+    tag: &Tag,
+    digest: &Digest,
+) -> Result<(), Error> {
+    let (key, manifest) = (key::tag(repository, tag), key::manifest(repository, digest));
+    for _ in 0..ATTEMPTS {
+        let found = record::read::<TagRecord>(store.records(), &key).await?;
+        let Some(found) = found.filter(|found| found.value.digest == *digest) else { return Ok(()) };
+        if store.records().get(&manifest).await?.is_some() {
+            return Ok(());
+        }
+        match store.records().remove(&key, found.version()).await {
+            Err(Error::Conflict) => {}
+            other => return other,
+        }
+    }
+    Err(Error::unavailable("a tag is moved by too many at once"))
+}
+
 /// Removes a tag if it still points at `digest`: part of the deletion of that manifest.
-pub(crate) async fn remove_if(store: &Store, target: &Deletable, tag: &Tag, digest: &Digest) -> Result<(), Error> {
-    let key = key::tag(target.repository(), tag);
+pub(crate) async fn remove_if(store: &Store, repository: &Repository, tag: &Tag, digest: &Digest) -> Result<(), Error> {
+    let key = key::tag(repository, tag);
     for _ in 0..ATTEMPTS {
         let Some(found) = record::read::<TagRecord>(store.records(), &key).await? else { return Ok(()) };
         if found.value.digest != *digest {
@@ -129,11 +155,8 @@ pub(crate) async fn kept(store: &Store, repository: &crate::Repository, digest: 
     let (marks, mut after) = (key::tagged_of(repository, digest), None::<String>);
     loop {
         let entries = store.records().page(&marks, after.as_deref(), PAGE).await?;
-        for entry in &entries {
-            let Ok(tag) = entry.name.parse::<Tag>() else { continue };
-            if !settings.holds(&tag) {
-                continue;
-            }
+        let tags: BTreeSet<Tag> = entries.iter().filter_map(|entry| key::tag_of_mark(&entry.name)).collect();
+        for tag in tags.into_iter().filter(|tag| settings.holds(tag)) {
             let found = record::read::<TagRecord>(store.records(), &key::tag(repository, &tag)).await?;
             if found.is_some_and(|found| found.value.digest == *digest) {
                 return Ok(Some(tag));

@@ -1,6 +1,6 @@
 //! Manifests on their way out by a rule, and the promise that holds one back.
 
-use super::{ATTEMPTS, Header, Manifest, clear_tags, get, load, parse};
+use super::{ATTEMPTS, Header, Manifest, delete::clear_tags, get, load};
 use crate::{
     Deletable, Digest, Error, Reference, Repository, Store, Time, Writable, key,
     member::State,
@@ -95,23 +95,15 @@ pub(crate) async fn retire(
         };
     }
     store.mark_dirty(target.repository()).await?;
-    let artifact_type = header.value.artifact_type.as_deref();
-    if let Some(subject) = &header.value.subject {
-        referrer::delete(store, target, subject, digest, artifact_type).await?;
-    }
     match store.records().remove(&key, header.version()).await {
         Ok(()) => {}
-        Err(Error::Conflict) => {
-            // A push flipped it back, perhaps after it had written the very entry that is gone now.
-            if let Some(subject) = &header.value.subject {
-                let parsed = parse(&header.value.media_type, bytes)?;
-                #[expect(clippy::disallowed_methods, reason = "what was taken away is put back")]
-                let target = Writable::new(target.repository().clone());
-                referrer::put(store, &target, subject, digest, &parsed, bytes.len() as u64).await?;
-            }
-            return Ok(Retired::Stays);
-        }
+        // A push flipped it back.
+        Err(Error::Conflict) => return Ok(Retired::Stays),
         Err(other) => return Err(other),
+    }
+    if let Some(subject) = &header.value.subject {
+        let artifact_type = header.value.artifact_type.as_deref();
+        referrer::clear_of(store, target.repository(), subject, digest, artifact_type).await?;
     }
     clear_tags(store, target, digest).await?;
     store.records().delete(&key::last_pull(target.repository(), digest)).await?;

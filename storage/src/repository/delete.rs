@@ -1,7 +1,8 @@
 //! The deletion of a repository: an order that is durable before it is answered, and the work, which any process may go on with.
 //!
 //! The order sets `deleting` in the repository's record, after a mark in the queue of work, and looks at pins last (publishing
-//! pins first and looks at `deleting` last). The work takes tags, manifests and blobs away by the ways on which they go one by
+//! pins first and looks at `deleting` last). Whoever ordered may have died before it looked, so the work looks at pins too before
+//! it begins, and takes the order back. Otherwise it takes tags, manifests and blobs away by the ways on which they go one by
 //! one; what is left is what is left to do, so a crash costs nothing but the time until somebody looks at the queue again. Bytes
 //! are left to trash intents. Two workers at once only waste work.
 
@@ -57,8 +58,7 @@ async fn order(store: &Store, repository: &Repository, seen: Option<u64>) -> Res
         }
         store.unseen(repository);
         if let Some(by) = blob::pinned_by(store, &key::pins(repository)).await? {
-            found.value.deleting = None;
-            record::update(store.records(), &key, &mut found).await?;
+            take_back(store, repository).await?;
             return Err(Error::Pinned { by });
         }
         store.wake();
@@ -66,10 +66,18 @@ async fn order(store: &Store, repository: &Repository, seen: Option<u64>) -> Res
     }
 }
 
+/// Takes an order back: the repository can be pushed to again.
+async fn take_back(store: &Store, repository: &Repository) -> Result<(), Error> {
+    let key = key::repository_record(repository);
+    record::modify::<RepositoryRecord, Error>(store.records(), &key, |record| Ok(record.deleting.take().is_some()))
+        .await?;
+    Ok(())
+}
+
 /// One round over the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pass {
-    /// Repositories that are gone.
+    /// Orders that are done with: their repositories are gone, or they were taken back.
     pub done: usize,
     /// Repositories that a push is still in flight to, or whose removal failed: another round is needed.
     pub left: usize,
@@ -127,6 +135,12 @@ async fn finish(store: &Store, entry: &str, mark: &PlainKey) -> Result<bool, Err
         store.records().delete(mark).await?;
         return Ok(true);
     };
+    if let Some(by) = blob::pinned_by(store, &key::pins(&repository)).await? {
+        take_back(store, &repository).await?;
+        store.records().delete(mark).await?;
+        tracing::warn!(repository = %repository.name(), by, "the repository is not deleted: a published version needs it");
+        return Ok(true);
+    }
     tracing::info!(repository = %repository.name(), "the repository is being deleted");
     if !emptied(store, &repository).await? {
         return Ok(false);
@@ -151,7 +165,7 @@ async fn emptied(store: &Store, repository: &Repository) -> Result<bool, Error> 
     let target = &Deletable::new(repository.clone());
     store.mark_dirty(repository).await?;
     loop {
-        // In flight first: a push writes its manifest before its pending goes.
+        // In flight first: a push's pending goes after its last write.
         let in_flight = in_flight(store, repository).await?;
         let mut removed = 0;
         for what in [What::Tags, What::Manifests, What::Blobs] {

@@ -7,7 +7,7 @@ use super::{
     pulls,
 };
 use crate::{
-    Deletable, Digest, Error, Repository, Store, Tag, Time,
+    Deletable, Digest, Error, Repository, Store, Time,
     blob::pinned_by,
     key,
     manifest::{self, Kind, ManifestReference, Retired},
@@ -137,7 +137,7 @@ impl<'a> Sweep<'a> {
         loop {
             let entries = self.store.records().page(&marks, after.as_deref(), PAGE).await?;
             for entry in &entries {
-                let Ok(name) = entry.name.parse::<Tag>() else { continue };
+                let Some(name) = key::tag_of_mark(&entry.name) else { continue };
                 let key = key::tag(self.repository, &name);
                 let found = record::read::<tag::TagRecord>(self.store.records(), &key).await?;
                 if found.is_some_and(|found| found.value.digest == *digest) {

@@ -6,6 +6,8 @@
 mod accounts;
 mod counted;
 mod crashes;
+mod manifests;
 mod queues;
 mod races;
+mod repositories;
 mod world;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{FutureExt, future::BoxFuture};
 use storage::{Algorithm, Digest, Error, Reference, Store, blob, manifest, sweep, tag, trash};
 
-use crate::world::{World, all_of_collection, collect, image, push_blob, push_manifest};
+use crate::world::{World, all_of_collection, at_each_call, collect, image, push_blob, push_manifest};
 
 const LAYER: &[u8] = b"a layer";
 const CONFIG: &[u8] = b"{}";
@@ -41,16 +41,6 @@ async fn unreferenced(before: Before) -> Arc<World> {
 fn collection(world: &World, paths: &[&str]) -> BoxFuture<'static, ()> {
     let (store, repositories) = (world.process(), paths.iter().map(|path| world.repository(path)).collect::<Vec<_>>());
     async move { all_of_collection(&store, &repositories).await }.boxed()
-}
-
-/// Runs `scenario` with its process stopped at each of its calls in turn, until it has fewer calls than that.
-async fn at_each_call(mut scenario: impl AsyncFnMut(u64) -> bool) {
-    let mut at = 0;
-    while scenario(at).await {
-        at += 1;
-        assert!(at < 300, "no operation takes so many calls");
-    }
-    assert!(at > 0, "the operation was not stopped");
 }
 
 /// Collection again and again; what was acknowledged is there after it.

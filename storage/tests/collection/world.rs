@@ -141,6 +141,7 @@ impl World {
             storage::sweep::uploads(&self.store, &self.account).await.unwrap();
             for path in paths {
                 self.collect(path).await;
+                storage::sweep::marks(&self.store, &self.repository(path)).await.unwrap();
             }
             self.empty().await;
         }
@@ -178,6 +179,16 @@ pub(crate) async fn push_blob(store: &Store, target: &Writable, data: &[u8]) -> 
     let incoming = Incoming { body, length: Some(data.len() as u64), start: None };
     upload::push(store, target, &digest, opener, incoming).await?;
     Ok(digest)
+}
+
+/// Runs `scenario` with its process stopped at each of its calls in turn, until it has fewer calls than that.
+pub(crate) async fn at_each_call(mut scenario: impl AsyncFnMut(u64) -> bool) {
+    let mut at = 0;
+    while scenario(at).await {
+        at += 1;
+        assert!(at < 300, "no operation takes so many calls");
+    }
+    assert!(at > 0, "the operation was not stopped");
 }
 
 /// A manifest of these blobs.
