@@ -16,25 +16,25 @@ async fn of_role(world: &World, role: Role) -> Actor {
 }
 
 /// The columns: list and keep accounts; read and change one; read and set what is public; read, make and end keys; read, mint
-/// and end credentials; read, make and end trust policies; read and change repositories, delete in them; read the usage of one
+/// and end credentials; read, make and end trust policies; read and change repositories, delete in them; read and set what goes by itself; read the usage of one
 /// account and of all; read the audit of one account, and the installation's; open a session, whose account nobody names, and have one.
 #[tokio::test]
 async fn every_actor_has_the_rights_of_its_role_and_no_other() {
     let world = World::new().await;
     let operator = Actor::OperatorKey { id: Id::operator() };
     let at = |actor: &Actor, account: &str| rights(&world.auth, actor, account);
-    assert_eq!(at(&Actor::Store, "acme"), "yyyyyyyyyyyyyyyyyyyyyyyy");
-    assert_eq!(at(&operator, "acme"), "yyyynnnnnnnnnnnnnnyynynn");
+    assert_eq!(at(&Actor::Store, "acme"), "yyyyyyyyyyyyyyyyyyyyyyyyyy");
+    assert_eq!(at(&operator, "acme"), "yyyynnnnnnnnnnnnnnnnyynynn");
     for (role, expected) in [
-        (Role::Owner, "nnyyyyyyyyyyyyyyyyynynyn"),
-        (Role::Publisher, "nnynynnnnyyynnnynnynnnyn"),
-        (Role::Installer, "nnnnnnnnnnyynnnnnnnnnnyn"),
-        (Role::Viewer, "nnynynynnynnynnynnynynyn"),
+        (Role::Owner, "nnyyyyyyyyyyyyyyyyyyynynyn"),
+        (Role::Publisher, "nnynynnnnyyynnnynnynynnnyn"),
+        (Role::Installer, "nnnnnnnnnnyynnnnnnnnnnnnyn"),
+        (Role::Viewer, "nnynynynnynnynnynnynynynyn"),
     ] {
         let actor = of_role(&world, role).await;
         assert_eq!(at(&actor, "acme"), expected, "{role:?}");
         for elsewhere in ["beta", "nothing", "Not A Name"] {
-            assert_eq!(at(&actor, elsewhere), "nnnnnnnnnnnnnnnnnnnnnnyn", "{role:?} in {elsewhere}");
+            assert_eq!(at(&actor, elsewhere), "nnnnnnnnnnnnnnnnnnnnnnnnyn", "{role:?} in {elsewhere}");
         }
     }
 }
@@ -49,7 +49,7 @@ async fn a_publisher_deletes_if_its_key_says_so_and_usage_is_for_keys_that_reach
         ..NewKey::default()
     };
     for (new, expected) in
-        [(key(true, &[]), "nnynynnnnyyynnnynyynnnyn"), (key(false, &["acme/web/*"]), "nnynynnnnyyynnnynnnnnnyn")]
+        [(key(true, &[]), "nnynynnnnyyynnnynyynynnnyn"), (key(false, &["acme/web/*"]), "nnynynnnnyyynnnynnnnnnnnyn")]
     {
         let actor = world.key("acme", new).await.1;
         assert_eq!(rights(&world.auth, &actor, "acme"), expected);
@@ -62,7 +62,7 @@ async fn a_retired_key_reads_and_ends_rights_and_does_nothing_else() {
     let made = world.auth.create_key(&Actor::Store, &name("acme"), &NewKey::default()).await.unwrap();
     world.auth.retire_key(&Actor::Store, &name("acme"), &made.id).await.unwrap();
     let retired = world.auth.authenticate_api(Some(made.key.unwrap().reveal()), HERE).await.unwrap();
-    assert_eq!(rights(&world.auth, &retired, "acme"), "nnynynynyynyynyynnynynnn");
+    assert_eq!(rights(&world.auth, &retired, "acme"), "nnynynynyynyynyynnynynynnn");
 }
 
 #[tokio::test]
@@ -73,14 +73,14 @@ async fn a_read_only_account_is_not_changed_while_mints_and_revocations_go_on() 
     let change = AccountChange { state: Some(AccountState::ReadOnly), ..AccountChange::default() };
     world.auth.change_account(&Actor::Store, &name("acme"), &change, None).await.unwrap();
     let owner = world.auth.authenticate_api(Some(secret.reveal()), HERE).await.unwrap();
-    assert_eq!(rights(&world.auth, &owner, "acme"), "nnyfyfyfyyyyyfyyffynynyn");
+    assert_eq!(rights(&world.auth, &owner, "acme"), "nnyfyfyfyyyyyfyyffyfynynyn");
     let operator = Actor::OperatorKey { id: Id::operator() };
-    assert_eq!(rights(&world.auth, &operator, "acme"), "yyyynnnnnnnnnnnnnnyynynn", "who froze it thaws it");
+    assert_eq!(rights(&world.auth, &operator, "acme"), "yyyynnnnnnnnnnnnnnnnyynynn", "who froze it thaws it");
 
     let frozen = world.sibling(Settings { read_only: true, ..settings() }).await.unwrap();
     let owner = frozen.authenticate_api(Some(secret.reveal()), HERE).await.unwrap();
-    assert_eq!(rights(&frozen, &owner, "acme"), "nnyfyfyfyyyyyfyyffynynyn");
-    assert_eq!(rights(&frozen, &operator, "acme"), "yfyfnnnnnnnnnnnnnnyynynn");
+    assert_eq!(rights(&frozen, &owner, "acme"), "nnyfyfyfyyyyyfyyffyfynynyn");
+    assert_eq!(rights(&frozen, &operator, "acme"), "yfyfnnnnnnnnnnnnnnnnyynynn");
 }
 
 #[tokio::test]
