@@ -263,6 +263,44 @@ async fn a_deletion_that_dies_anywhere_is_finished_by_another_process() {
 }
 
 #[tokio::test]
+async fn an_order_that_lost_its_mark_is_in_the_queue_again_when_it_is_repeated() {
+    let world = World::new().await;
+    world.image("app", "v1", b"1").await.unwrap();
+    settle().await;
+    repository::delete(&world.store, &world.deletable("app"), None).await.unwrap();
+    // A round of another server met the mark before the order and took it away, and who gave the order died.
+    let queue = key::repository_deletions();
+    for entry in world.records.page(&queue, None, 10).await.unwrap() {
+        world.records.delete(&queue.plain(&entry.name)).await.unwrap();
+    }
+    let pass = repository::finish_deletions(&world.store, true).await.unwrap();
+    assert_eq!(pass, repository::Pass { done: 0, left: 0 });
+    repository::delete(&world.store, &world.deletable("app"), None).await.unwrap();
+    let pass = repository::finish_deletions(&world.store, true).await.unwrap();
+    assert_eq!(pass, repository::Pass { done: 1, left: 0 });
+    assert_eq!(world.left_of("app"), Vec::<String>::new());
+}
+
+/// Whoever is stopped between the first mark and the order, while a round takes the mark away, leaves another one after the order.
+#[tokio::test]
+async fn an_order_is_marked_once_more_after_it_was_given() {
+    let world = World::new().await;
+    world.image("app", "v1", b"1").await.unwrap();
+    settle().await;
+    let writes = async |dies_at| {
+        world.records.faults().die_after(dies_at);
+        let ordered = repository::delete(&world.store, &world.deletable("app"), None).await;
+        world.records.faults().heal();
+        ordered
+    };
+    // Read, mark, order: what dies at the fourth call has given the order and not marked it again.
+    writes(3).await.unwrap_err();
+    assert!(matches!(world.image("app", "v2", b"2").await, Err(Error::Deleting)));
+    writes(2).await.unwrap();
+    assert_eq!(repository::finish_deletions(&world.store, true).await.unwrap().done, 1);
+}
+
+#[tokio::test]
 async fn a_deletion_waits_for_the_manifest_in_flight() {
     let world = World::new().await;
     world.image("app", "v1", b"1").await.unwrap();

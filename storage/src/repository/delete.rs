@@ -35,19 +35,23 @@ pub async fn delete(store: &Store, target: &Deletable, seen: Option<u64>) -> Res
 
 async fn order(store: &Store, repository: &Repository, seen: Option<u64>) -> Result<(), Error> {
     let key = key::repository_record(repository);
+    let mark = async || store.records().put(&key::repository_deletion(store.now(), repository), ".".into()).await;
     let mut marked = false;
     loop {
         let Some(mut found) = record::read::<RepositoryRecord>(store.records(), &key).await? else {
             return Err(Error::NoRepository);
         };
         if found.value.deleting.is_some() {
+            // Whoever gave the order may have died before its second mark.
+            mark().await?;
+            store.wake();
             return Ok(());
         }
         if seen.is_some_and(|seen| seen != found.rev()) {
             return Err(Error::Stale { rev: found.rev() });
         }
         if !marked {
-            store.records().put(&key::repository_deletion(store.now(), repository), ".".into()).await?;
+            mark().await?;
             marked = true;
         }
         found.value.deleting = Some(Deleting { since: store.now() });
@@ -56,6 +60,8 @@ async fn order(store: &Store, repository: &Repository, seen: Option<u64>) -> Res
             Err(Error::Conflict) => continue,
             Err(other) => return Err(other),
         }
+        // Again: a round that met the first mark before the order took it away.
+        mark().await?;
         store.unseen(repository);
         if let Some(by) = blob::pinned_by(store, &key::pins(repository)).await? {
             take_back(store, repository).await?;
