@@ -233,14 +233,12 @@ async fn every_event_is_told_with_all_its_fields_and_holds_no_secret() {
     ];
     assert_eq!(names(&installation), BTreeSet::from(expected));
     let told: BTreeSet<_> = all.into_iter().chain(expected).collect();
-    // Of a declared key, of days and lives that are over, of a store that was away, of names of accounts: `auth`'s own tests have them;
+    // Of a declared key, of days and lives that are over, of a store that was away: `auth`'s own tests have them;
     // exchanges need an issuer.
     let elsewhere = [
         H::KeyChange,
         H::AuditSweep,
         H::CredentialExpire,
-        H::HostApprove,
-        H::HostWithdraw,
         H::StaleServe,
         H::ExchangeOk,
         H::ExchangeDeny,
