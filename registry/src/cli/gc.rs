@@ -11,10 +11,12 @@ use storage::{
         reclaimable::{self, Reclaimable},
     },
     sweep::{self, Round, Stop},
-    trash, usage, work,
+    trash,
+    usage::{self, size},
+    work,
 };
 
-use super::{Failure, account::On, output::table, server::size, store::OnStore};
+use super::{Failure, account::On, output::table, store::OnStore};
 
 #[derive(Debug, Args)]
 pub(super) struct Gc {

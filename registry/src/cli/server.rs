@@ -83,19 +83,6 @@ pub(super) fn of_account(account: &AccountName, rest: &str) -> String {
     format!("/accounts/{account}/{rest}")
 }
 
-/// A size in bytes for people.
-pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    let (mut tenths, mut unit) = (bytes.saturating_mul(10), "B");
-    for next in UNITS {
-        if tenths < 10_240 {
-            break;
-        }
-        (tenths, unit) = (tenths / 1024, next);
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
-}
-
 /// A sign of life on a terminal; on a pipe nothing.
 pub(super) fn progress(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_message(what);
@@ -105,23 +92,4 @@ pub(super) fn progress(what: &'static str) -> ProgressBar {
     // indicatif draws on stderr, and only if that is a terminal.
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_said_in_the_unit_that_fits() {
-        for (bytes, shown) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            (5 << 30, "5.0 GiB"),
-            (u64::MAX, "1638.3 PiB"),
-        ] {
-            assert_eq!(size(bytes), shown);
-        }
-    }
 }

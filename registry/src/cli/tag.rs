@@ -3,12 +3,12 @@
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
-use storage::{RepositoryName, Tag as TagName};
+use storage::{RepositoryName, Tag as TagName, usage::size};
 
 use super::{
     Failure,
     output::{Output, table},
-    server::{Server, encoded, number, of_account, pages, progress, size, text},
+    server::{Server, encoded, number, of_account, pages, progress, text},
 };
 
 #[derive(Debug, Subcommand)]

@@ -2,12 +2,12 @@
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use storage::AccountName;
+use storage::{AccountName, usage::size};
 
 use super::{
     Failure,
     output::{Output, table},
-    server::{Server, encoded, number, of_account, pages, progress, size, text},
+    server::{Server, encoded, number, of_account, pages, progress, text},
 };
 
 const COUNTS: [&str; 6] = ["repositories", "tags", "manifests", "blobs", "bytes", "stored_bytes"];

@@ -17,5 +17,6 @@ mod recount;
 
 pub use count::{BUDGET, Usage, count};
 pub use counter::{Counters, Sum, flush, used};
-pub(crate) use quota::{Room, room, size};
+pub use quota::size;
+pub(crate) use quota::{Room, room};
 pub use recount::{Recounter, Turn};

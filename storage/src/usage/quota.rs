@@ -41,7 +41,8 @@ pub(crate) async fn room(store: &Store, target: &Writable) -> Result<Option<Room
 }
 
 /// A size in bytes for people.
-pub(crate) fn size(bytes: u64) -> String {
+#[must_use]
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut tenths, mut unit) = (bytes.saturating_mul(10), "B");
     for next in UNITS {
@@ -94,6 +95,25 @@ impl super::Counters {
             if uploads.is_empty() {
                 accounts.remove(account.generation());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_said_in_the_unit_that_fits() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "1638.3 PiB"),
+        ] {
+            assert_eq!(size(bytes), shown);
         }
     }
 }
