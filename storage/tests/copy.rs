@@ -9,17 +9,17 @@ use chrono::TimeDelta;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use storage::{
-    Account, Algorithm, Deletable, Digest, Error, Generation, Readable, Reference, Repository, Settings, Store,
-    UploadKeys, Writable,
+    Account, Algorithm, Deletable, Digest, Error, Readable, Reference, Repository, Settings, Store, UploadKeys,
+    Writable,
     backend::{
         Bytes, Records,
         memory::{Faults, MemoryBytes, MemoryRecords},
+        testing,
     },
     blob,
     clock::ManualClock,
     copy::{Aim, Copier, Half, Options, Report, Told},
     format::{self, Mode, State},
-    generation::{GenerationRecord, GenerationState},
     key,
     manifest::{self, OCI_MANIFEST},
     record, tag,
@@ -65,13 +65,11 @@ impl World {
         let clock = clock();
         let records = Arc::new(MemoryRecords::new(clock.clone()));
         let bytes = Arc::new(bytes);
-        let generation = Generation::random();
         format::open(&*records, Mode::Local, format::Purpose::Use).await.unwrap();
         record::create(&*records, &key::install(), Install { id: "one".into() }).await.unwrap();
-        let living = GenerationRecord { name: "acme".parse().unwrap(), state: GenerationState::Live, deleted_at: None };
-        record::create(&*records, &key::generation(&generation), living).await.unwrap();
+        let account = testing::living_account(&*records).await;
         let store = store_over(&records, &bytes, &clock);
-        Self { store, records, bytes, clock, account: Account::new("acme".parse().unwrap(), generation) }
+        Self { store, records, bytes, clock, account }
     }
 
     fn repository(&self, name: &str) -> Repository {

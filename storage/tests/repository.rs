@@ -5,17 +5,16 @@
 use std::{sync::Arc, time::Duration};
 
 use storage::{
-    Account, Algorithm, Deletable, Digest, Error, Generation, Readable, Repository, Settings, Store, UploadKeys,
-    Writable,
+    Account, Algorithm, Deletable, Digest, Error, Readable, Repository, Settings, Store, UploadKeys, Writable,
     backend::{
         Records,
         memory::{MemoryBytes, MemoryRecords},
+        testing,
     },
     clock::ManualClock,
-    generation::{GenerationRecord, GenerationState},
     key,
     manifest::{self, OCI_INDEX, OCI_MANIFEST},
-    record, repository, tag,
+    repository, tag,
     upload::{self, Incoming},
     usage,
 };
@@ -32,9 +31,7 @@ impl World {
     async fn new() -> Self {
         let clock = Arc::new(ManualClock::at("2026-11-21T12:00:00Z".parse().unwrap()));
         let records = Arc::new(MemoryRecords::new(clock.clone()));
-        let account = Account::new("acme".parse().unwrap(), Generation::random());
-        let label = GenerationRecord { name: account.name().clone(), state: GenerationState::Live, deleted_at: None };
-        record::create(&*records, &key::generation(account.generation()), label).await.unwrap();
+        let account = testing::living_account(&*records).await;
         let store = Self::process(&records, &clock);
         Self { store, records, clock, account }
     }

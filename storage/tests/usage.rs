@@ -6,16 +6,15 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 use storage::{
-    Account, Algorithm, Deletable, Digest, Error, Generation, Readable, Repository, Settings, Store, UploadKeys,
-    Writable,
+    Account, Algorithm, Deletable, Digest, Error, Readable, Repository, Settings, Store, UploadKeys, Writable,
     backend::{
         Records,
         memory::{Fault, MemoryBytes, MemoryRecords},
+        testing,
     },
     blob,
     clock::ManualClock,
-    generation::{GenerationRecord, GenerationState},
-    key, record,
+    key,
     stream::ByteStream,
     upload::{self, Incoming},
     usage::{self, Recounter, Turn},
@@ -36,9 +35,7 @@ impl World {
     async fn new(processes: usize) -> Self {
         let clock = Arc::new(ManualClock::at("2026-11-21T12:00:00Z".parse().unwrap()));
         let records = Arc::new(MemoryRecords::new(clock.clone()));
-        let account = Account::new("acme".parse().unwrap(), Generation::random());
-        let label = GenerationRecord { name: account.name().clone(), state: GenerationState::Live, deleted_at: None };
-        record::create(&*records, &key::generation(account.generation()), label).await.unwrap();
+        let account = testing::living_account(&*records).await;
         let bytes = Arc::new(MemoryBytes::growing());
         let mut world = Self { records, bytes, clock, account, processes: Vec::new() };
         world.processes = (0..processes).map(|_| world.process(Settings::default())).collect();

@@ -9,19 +9,18 @@ use chrono::TimeDelta;
 use futures::{TryStreamExt, future::BoxFuture};
 use parking_lot::Mutex;
 use storage::{
-    Account, Algorithm, Deletable, Digest, Error, Generation, Lives, Opener, Readable, Repository, Settings, Store,
-    UploadKeys, Writable,
+    Account, Algorithm, Deletable, Digest, Error, Lives, Opener, Readable, Repository, Settings, Store, UploadKeys,
+    Writable,
     backend::{
         Body, Bytes, Entry, Found, Records, Version,
         memory::{MemoryBytes, MemoryRecords},
+        testing,
     },
     blob,
     clock::ManualClock,
     gc::{self, Outcome, Pass},
-    generation::{GenerationRecord, GenerationState},
-    key::{self, PlainKey, Prefix, RecordKey},
+    key::{PlainKey, Prefix, RecordKey},
     manifest::{self, OCI_MANIFEST},
-    record,
     trash::{self, Emptied},
     upload::{self, Incoming},
 };
@@ -46,15 +45,12 @@ impl World {
         Self::with(eager(), true).await
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test may name an account")]
     pub(crate) async fn with(lives: Lives, tombstones: bool) -> Self {
         let clock = Arc::new(ManualClock::at("2026-11-21T12:00:00Z".parse().unwrap()));
         let records = MemoryRecords::new(clock.clone());
         let records = Arc::new(if tombstones { records.with_tombstones() } else { records });
         let bytes = Arc::new(MemoryBytes::in_parts(1 << 20));
-        let account = Account::new("acme".parse().unwrap(), Generation::random());
-        let live = GenerationRecord { name: account.name().clone(), state: GenerationState::Live, deleted_at: None };
-        record::create(&*records, &key::generation(account.generation()), live).await.unwrap();
+        let account = testing::living_account(&*records).await;
         let store = over(records.clone(), &bytes, &clock, lives);
         Self { records, bytes, clock, account, lives, store }
     }
